@@ -36,12 +36,7 @@ export const messages = {
       field('thawSeconds', 'uint32'),
       field('salt', 'bytes32'),
     ],
-    Voucher: [
-      field('accountId', 'bytes32'),
-      field('key', 'address'),
-      field('ceiling', 'uint128'),
-      field('usageHead', 'bytes32'),
-    ],
+    Voucher: [field('accountId', 'bytes32'), field('key', 'address'), field('ceiling', 'uint128'), field('usageHead', 'bytes32')],
     GrantKey: [
       field('accountId', 'bytes32'),
       field('key', 'address'),
@@ -147,7 +142,12 @@ export function typedData<C extends ContractName>(contract: C, name: MessageName
   return { domain: domainOf(contract, verifier), types: { [name]: [...fields] }, value }
 }
 
-export function digestOf<C extends ContractName>(contract: C, name: MessageName<C>, verifier: Verifier, value: MessageValue): string {
+export function digestOf<C extends ContractName>(
+  contract: C,
+  name: MessageName<C>,
+  verifier: Verifier,
+  value: MessageValue,
+): string {
   const { domain, types } = typedData(contract, name, verifier, value)
   return TypedDataEncoder.hash(domain, types, value)
 }
@@ -171,7 +171,12 @@ export function signerOf(digest: string, signature: string): string | null {
 
 /** A token's domain is its own (EIP-2612); ours are `Granary <Contract>`. */
 export function domainOf(contract: ContractName, { chainId, address }: Verifier): TypedDataDomain {
-  const name = contract === 'Token' ? 'Granary Test Dollar' : contract === 'CooperativeGovernor' ? 'Granary CooperativeGovernor' : `Granary ${contract}`
+  const name =
+    contract === 'Token'
+      ? 'Granary Test Dollar'
+      : contract === 'CooperativeGovernor'
+        ? 'Granary CooperativeGovernor'
+        : `Granary ${contract}`
   return { name, version: '1', chainId, verifyingContract: address }
 }
 

@@ -1,0 +1,419 @@
+import type { ModelManifest } from './manifest.ts'
+import type { Tensor } from './tensors.ts'
+
+/**
+ * The five ports: what the rules need of the world. One folder of services/adapters each, one file per technology, one
+ * conformance suite per port in test/adapters/conformance/. Ids are 0x-hex strings in lower case, addresses too.
+ */
+
+// ---------------------------------------------------------------------------------------------------------- Chain
+
+export interface Head {
+  number: number
+  hash: string
+  parentHash: string
+  /** Chain time in seconds. */
+  timestamp: number
+}
+
+export interface ChainEvent {
+  block: number
+  blockHash: string
+  transaction: string
+  logIndex: number
+  contract: string
+  name: string
+  /** Named arguments; bigints as decimal strings, bytes as hex. */
+  args: Record<string, unknown>
+}
+
+export interface Call {
+  contract: string
+  method: string
+  args: readonly unknown[]
+}
+
+/** A signed transaction, stored before it is broadcast. */
+export interface SignedTransaction {
+  raw: string
+  hash: string
+  nonce: number
+}
+
+export interface TransactionOutcome {
+  hash: string
+  block: number
+  blockHash: string
+  succeeded: boolean
+  gasUsed: bigint
+  events: ChainEvent[]
+}
+
+/** Read state, submit, follow events from a cursor through reorgs. Every call ends within its own time limit. */
+export interface Chain extends AsyncDisposable {
+  readonly chainId: bigint
+  readonly addresses: Readonly<Record<string, string>>
+  head(): Promise<Head>
+  block(number: number): Promise<Head | null>
+  /** All events of our contracts in the closed range, in order. */
+  events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
+  read(call: Call, block?: number): Promise<unknown>
+  /** Signs with this adapter's key; refuses with `chain.reverted` and the contract's typed error if it would revert. */
+  prepare(call: Call, options?: { nonce?: number }): Promise<SignedTransaction>
+  broadcast(transaction: SignedTransaction): Promise<void>
+  /** The outcome once mined, null while it is not known. */
+  outcome(hash: string): Promise<TransactionOutcome | null>
+  /** prepare, broadcast and wait for `confirmations` (default 1). */
+  submit(call: Call, options?: { confirmations?: number; timeoutMs?: number }): Promise<TransactionOutcome>
+  /** The address that pays gas here; null for a read-only adapter. */
+  readonly sender: string | null
+}
+
+// --------------------------------------------------------------------------------------------------- ContentStore
+
+/** put(bytes) → CID; get(CID) → bytes that hash to it. CIDv1, raw leaves: the same bytes give the same CID anywhere. */
+export interface ContentStore extends AsyncDisposable {
+  put(bytes: Uint8Array): Promise<string>
+  /** Throws `content.not-found` when nobody has it in time, `content.mismatch` when bytes do not hash to it, `request.too-large` past the limit. */
+  get(cid: string, options: { maxBytes: number; timeoutMs: number }): Promise<Uint8Array>
+  /** Where other nodes can reach this one; empty when it cannot be dialled. */
+  addresses(): string[]
+  /** Learns of another node; content is asked of all known ones. */
+  connect(addresses: readonly string[]): Promise<void>
+}
+
+// --------------------------------------------------------------------------------------------------------- Runtime
+
+export interface LoadedModel {
+  modelId: string
+  manifest: ModelManifest
+  /** False when rows influence each other: then requests run alone. */
+  batchable: boolean
+}
+
+export interface ModelFiles {
+  modelId: string
+  manifest: ModelManifest
+  onnx: Uint8Array
+  /** By the manifest's file name. */
+  files: ReadonlyMap<string, Uint8Array>
+}
+
+export interface Runtime extends AsyncDisposable {
+  /** Resolves once digests match, the session is up and the golden samples pass; else throws and keeps nothing. */
+  load(model: ModelFiles, options: { timeoutMs: number }): Promise<LoadedModel>
+  unload(modelId: string): Promise<void>
+  loaded(): LoadedModel[]
+  /** Task inputs in, task outputs out. Bad input throws `input.invalid`; past the limit `deadline.exceeded`. */
+  infer(
+    modelId: string,
+    inputs: readonly Tensor[],
+    options: { timeoutMs: number },
+  ): Promise<{ outputs: Tensor[]; computeMicros: number }>
+  health(): Promise<{ live: boolean; queued: number }>
+}
+
+// ------------------------------------------------------------------------------------------------------ Dispatcher
+
+export interface Job {
+  jobId: string
+  modelId: string
+  purpose: number
+  jurisdiction: number
+  /** The block whose consent the gateway has seen. */
+  consentBlock: number
+  units: bigint
+  unitPrice: bigint
+  inputSalt: string
+  outputSalt: string
+  inputs: Tensor[]
+}
+
+/** What the provider signs (EIP-712 JobReceipt of the escrow's domain). */
+export interface JobReceipt {
+  jobId: string
+  modelId: string
+  provider: string
+  purpose: number
+  consentBlock: number
+  inputCommitment: string
+  outputCommitment: string
+  units: bigint
+  unitPrice: bigint
+  /** Chain time of the head that the worker saw. */
+  servedAt: number
+  computeMicros: number
+}
+
+export interface JobResult {
+  outputs: Tensor[]
+  receipt: JobReceipt
+  /** By the provider's session key. */
+  signature: string
+}
+
+/** One connected worker. In-flight jobs are counted here, not asked for. */
+export interface Worker {
+  workerId: string
+  provider: string
+  sessionKey: string
+  /** Models that passed their golden samples. */
+  ready: ReadonlySet<string>
+  inFlight: number
+  capacity: number
+  /** Moving average of a job's duration. */
+  averageMs: number
+}
+
+export interface Dispatcher extends AsyncDisposable {
+  workers(): Worker[]
+  /**
+   * Throws retryable `provider.busy` (never counts as failure), `provider.gone`, `deadline.exceeded`, or the worker's own
+   * refusal (`provider.refused`, `input.invalid`, `provider.failed`).
+   */
+  send(workerId: string, job: Job, options: { timeoutMs: number; signal?: AbortSignal }): Promise<JobResult>
+}
+
+// ---------------------------------------------------------------------------------------------------------- Ledger
+// The ledger's three faces, one adapter: the gateway sells, the settler settles, the indexer mirrors.
+
+export interface AccountConfig {
+  payer: string
+  collector: string
+  thawSeconds: number
+  salt: string
+}
+
+export interface Voucher {
+  accountId: string
+  key: string
+  ceiling: bigint
+  usageHead: string
+  signature: string
+}
+
+/** RELEASED and VOIDED end without a charge; FINAL ends on chain. */
+export type RequestState = 'RESERVED' | 'DISPATCHED' | 'COMMITTED' | 'BATCHED' | 'FINAL' | 'RELEASED' | 'VOIDED'
+
+export interface Reservation {
+  requestId: string
+  accountId: string
+  key: string
+  /** Unique per account; the same key with the same body returns the earlier request. */
+  idempotencyKey: string
+  bodyHash: string
+  modelId: string
+  provider: string
+  purpose: number
+  units: bigint
+  unitPrice: bigint
+  /** The most it can cost. */
+  max: bigint
+  /** The gateway process that answers for the reservation; its leftovers are released when it starts again. */
+  owner: string
+}
+
+export type Reserved =
+  | { ok: true }
+  | { ok: false; reason: 'repeated'; request: StoredRequest }
+  | { ok: false; reason: 'conflict'; requestId: string }
+  | { ok: false; reason: 'account-unknown' }
+  | { ok: false; reason: 'key-ended' }
+  | { ok: false; reason: 'insufficient'; limit: 'ceiling' | 'cap' | 'deposit'; available: bigint; required: bigint }
+
+export interface StoredRequest {
+  requestId: string
+  state: RequestState
+  bodyHash: string
+  charged: bigint
+  /** The answer as it left, if kept. */
+  answer: Uint8Array | null
+  reason: string | null
+}
+
+export interface Delivery {
+  requestId: string
+  charged: bigint
+  receipt: JobReceipt
+  providerSignature: string
+  answer: Uint8Array | null
+}
+
+/** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
+export interface Committed {
+  sequence: bigint
+  previousHead: string
+  head: string
+}
+
+export interface KeyStanding {
+  accountId: string
+  key: string
+  /** Charged by committed requests, settled or not. */
+  spent: bigint
+  reserved: bigint
+  ceiling: bigint
+  /** null for the payer's own key. */
+  cap: bigint | null
+  usageHead: string
+  deposit: bigint
+  thawing: bigint
+  accountCharged: bigint
+  accountReserved: bigint
+}
+
+export interface ApiKey {
+  keyId: string
+  secretHash: string
+  accountId: string
+  /** The escrow key behind it, and its private key encrypted at rest. */
+  key: string
+  sealedPrivateKey: string
+  label: string
+  models: string[]
+  purposes: number[]
+  revoked: boolean
+}
+
+export interface SellingLedger {
+  /** Remembers an account's configuration (accountId is its hash); money appears with the chain's events. */
+  knowAccount(accountId: string, config: AccountConfig): Promise<void>
+  account(accountId: string): Promise<AccountConfig | null>
+  standing(accountId: string, key: string): Promise<KeyStanding | null>
+  /** Keeps the highest voucher of a key; a lower or equal one is `backwards`. Its signature was checked before. */
+  acceptVoucher(
+    voucher: Voucher,
+  ): Promise<{ ok: true } | { ok: false; reason: 'backwards'; ceiling: bigint } | { ok: false; reason: 'account-unknown' }>
+  /** `spent + Σ reserved + max ≤ min(ceiling, cap, deposit − thawing)` per key and account, atomic per account, durable before it answers. */
+  reserve(reservation: Reservation, now: number): Promise<Reserved>
+  /** `dispatched`: the job is about to leave for a provider. */
+  dispatched(requestId: string, provider: string): Promise<void>
+  commit(delivery: Delivery): Promise<Committed>
+  /** Ends a request without a charge; a repeat changes nothing. */
+  release(requestId: string, reason: string): Promise<void>
+  /** Releases what a gateway that died left RESERVED or DISPATCHED; returns how many. */
+  releaseLeftovers(owner: string): Promise<number>
+  request(requestId: string): Promise<StoredRequest | null>
+  addApiKey(key: ApiKey): Promise<void>
+  apiKey(keyId: string): Promise<ApiKey | null>
+  apiKeys(accountId: string): Promise<ApiKey[]>
+  revokeApiKey(keyId: string): Promise<void>
+  statement(accountId: string, options: { limit: number; before?: bigint }): Promise<StatementLine[]>
+}
+
+export interface StatementLine {
+  sequence: bigint
+  requestId: string
+  modelId: string
+  provider: string
+  purpose: number
+  units: bigint
+  unitPrice: bigint
+  charged: bigint
+  state: RequestState
+  servedAt: number
+  batchId: string | null
+}
+
+/** One key's part of a batch, ready to be a row of settleBatch. */
+export interface BatchRow {
+  accountId: string
+  config: AccountConfig
+  key: string
+  /** What the chain says the key has spent. */
+  from: bigint
+  voucher: Voucher
+  parts: { lane: number; amount: bigint }[]
+  requestIds: string[]
+}
+
+export interface BatchLane {
+  modelId: string
+  provider: string
+  purpose: number
+  lastServedAt: number
+}
+
+export interface BatchDraft {
+  batchId: string
+  collector: string
+  lanes: BatchLane[]
+  rows: BatchRow[]
+  /** Receipt heads in order, one per request: the leaves of the receipts' Merkle tree. */
+  leaves: string[]
+}
+
+export interface StoredBatch extends BatchDraft {
+  transaction: SignedTransaction | null
+}
+
+export interface BatchOutcome {
+  batchId: string
+  transaction: string
+  block: number
+  blockHash: string
+  /** Indices that the contract skipped, with its reason. */
+  skippedRows: { row: number; reason: string }[]
+  refusedLanes: number[]
+  /** What each lane's gross was split into. */
+  lanes: { modelId: string; provider: string; gross: bigint; protocolFee: bigint; collectorFee: bigint; royalties: bigint }[]
+}
+
+export interface SettlementLedger {
+  /** Moves COMMITTED requests of one collector into a new batch (BATCHED), atomically; null if there is too little. */
+  draftBatch(options: {
+    batchId: string
+    collector: string
+    minGross: bigint
+    servedBefore: number
+    maxRows: number
+    maxLanes: number
+  }): Promise<BatchDraft | null>
+  /** Before the broadcast. */
+  recordTransaction(batchId: string, transaction: SignedTransaction): Promise<void>
+  openBatches(collector: string): Promise<StoredBatch[]>
+  /** Requests become FINAL; skipped ones go back to COMMITTED when they can be retried, else VOIDED. */
+  closeBatch(outcome: BatchOutcome): Promise<{ final: number; retried: number; voided: number }>
+  /** A batch that never reached the chain and never will: its requests go back to COMMITTED. */
+  dropBatch(batchId: string): Promise<void>
+  /** COMMITTED and BATCHED money not final yet. */
+  exposure(collector: string): Promise<{ requests: number; amount: bigint; oldestServedAt: number | null }>
+}
+
+/** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
+export interface Mirror {
+  kind: 'account' | 'key' | 'dataset' | 'model' | 'provider' | 'offer'
+  /** accountId; accountId:key; datasetId; modelId; operator; operator:modelId. */
+  id: string
+  block: number
+  state: Record<string, unknown> | null
+}
+
+export interface CatalogModel {
+  modelId: string
+  /** Null until the manifest has been fetched and checked. */
+  manifest: ModelManifest | null
+  state: Record<string, unknown>
+  offers: { provider: string; unitPrice: bigint; unit: number }[]
+}
+
+export interface MirrorLedger {
+  cursor(): Promise<Head | null>
+  /** Events, mirrors and the new cursor in one transaction. */
+  apply(change: { head: Head; events: readonly ChainEvent[]; mirrors: readonly Mirror[] }): Promise<void>
+  /** Forgets events after `block`, makes `block` the cursor and names the mirrors they had touched, to be read again. */
+  rollback(to: Head): Promise<Pick<Mirror, 'kind' | 'id'>[]>
+  /** Drops everything that derives from the chain; the next apply starts anew. */
+  forgetChain(): Promise<void>
+  storeManifest(digest: string, manifest: ModelManifest): Promise<void>
+  modelsWithoutManifest(limit: number): Promise<{ modelId: string; manifestDigest: string }[]>
+  models(): Promise<CatalogModel[]>
+  mirror(kind: Mirror['kind'], id: string): Promise<Mirror | null>
+  mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
+}
+
+export interface Ledger extends SellingLedger, SettlementLedger, MirrorLedger, AsyncDisposable {
+  /** Throws `ledger.unavailable` when the database does not answer. */
+  ping(): Promise<void>
+}
