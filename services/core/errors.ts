@@ -54,6 +54,7 @@ const table = {
   'provider.refused': { status: 451, retryable: false, hint: 'The provider checked consent itself and refused.' },
   'deadline.exceeded': { status: 504, retryable: true, hint: 'The job took longer than allowed; nothing was charged.' },
   'content.not-found': { status: 404, retryable: true, hint: 'No reachable IPFS node has these bytes.' },
+  'content.unavailable': { status: 503, retryable: true, hint: 'The IPFS node does not answer.' },
   'content.mismatch': { status: 502, retryable: false, hint: 'The bytes do not hash to their CID or digest and were discarded.' },
   'relay.refused': { status: 400, retryable: false, hint: 'The chain refuses this act; the detail says why.' },
   'relay.budget': {
@@ -63,6 +64,11 @@ const table = {
   },
   'chain.unavailable': { status: 503, retryable: true, hint: 'The chain does not answer; nothing was charged.' },
   'chain.reverted': { status: 422, retryable: false, hint: 'The contract refused; the detail names its error.' },
+  'chain.unfunded': {
+    status: 503,
+    retryable: true,
+    hint: 'The account that pays gas here is empty: send it the chain’s own currency.',
+  },
   'ledger.unavailable': { status: 503, retryable: true, hint: 'The database does not answer; nothing was charged.' },
   'config.invalid': { status: 500, retryable: false, hint: 'See docs/OPERATIONS.md for the settings.' },
   'start.port-in-use': { status: 500, retryable: false, hint: 'Stop what uses the port, or set PORT to another.' },

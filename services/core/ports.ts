@@ -57,6 +57,8 @@ export interface Chain extends AsyncDisposable {
   block(number: number): Promise<Head | null>
   /** All events of our contracts in the closed range, in order. */
   events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** The call of ours that a transaction made; null when it is unknown or went through a contract that is not ours. */
+  callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
   read(call: Call, block?: number): Promise<unknown>
   /** Signs with this adapter's key; refuses with `chain.reverted` and the contract's typed error if it would revert. */
@@ -237,7 +239,10 @@ export interface Delivery {
   charged: bigint
   receipt: JobReceipt
   providerSignature: string
-  answer: Uint8Array | null
+  /** Makes the answer once its place in the account's receipts is known; called inside the transaction, so it must be quick and pure. */
+  answerOf: (committed: Committed) => Uint8Array
+  /** Whether the answer is stored for a repeat of the request. */
+  keepAnswer: boolean
 }
 
 /** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
@@ -289,7 +294,7 @@ export interface SellingLedger {
   reserve(reservation: Reservation, now: number): Promise<Reserved>
   /** `dispatched`: the job is about to leave for a provider. */
   dispatched(requestId: string, provider: string): Promise<void>
-  commit(delivery: Delivery): Promise<Committed>
+  commit(delivery: Delivery): Promise<Committed & { answer: Uint8Array }>
   /** Ends a request without a charge; a repeat changes nothing. */
   release(requestId: string, reason: string): Promise<void>
   /** Releases what a gateway that died left RESERVED or DISPATCHED; returns how many. */
@@ -383,6 +388,7 @@ export interface SettlementLedger {
 
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
 export interface Mirror {
+  /** An account's state is its balance and its configuration; integers are decimal strings, so that it is JSON. */
   kind: 'account' | 'key' | 'dataset' | 'model' | 'provider' | 'offer'
   /** accountId; accountId:key; datasetId; modelId; operator; operator:modelId. */
   id: string
@@ -400,6 +406,8 @@ export interface CatalogModel {
 
 export interface MirrorLedger {
   cursor(): Promise<Head | null>
+  /** Heads that were applied, the last first (the cursor is the first one): where the indexer looks for a fork. */
+  heads(limit: number): Promise<Head[]>
   /** Events, mirrors and the new cursor in one transaction. */
   apply(change: { head: Head; events: readonly ChainEvent[]; mirrors: readonly Mirror[] }): Promise<void>
   /** Forgets events after `block`, makes `block` the cursor and names the mirrors they had touched, to be read again. */

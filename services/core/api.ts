@@ -1,0 +1,126 @@
+import { type Static, type TSchema, Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { GranaryError } from './errors.ts'
+
+/** The HTTP bodies of the gateway. Money is a decimal string of base units, ids and keys are lower-case hex. */
+export const Hex32 = Type.String({ pattern: '^0x[0-9a-f]{64}$' })
+export const Address = Type.String({ pattern: '^0x[0-9a-fA-F]{40}$' })
+export const Amount = Type.String({ pattern: '^(0|[1-9][0-9]{0,24})$' })
+export const Signature = Type.String({ pattern: '^0x([0-9a-fA-F]{2}){1,2048}$' })
+
+const datatypes = ['BYTES', 'BOOL', 'UINT8', 'INT32', 'INT64', 'FP32', 'FP64'] as const
+const Scalar = Type.Union([Type.Number(), Type.String(), Type.Boolean()])
+const TensorBody = Type.Object({
+  name: Type.String({ minLength: 1, maxLength: 64 }),
+  datatype: Type.Union(datatypes.map((name) => Type.Literal(name))),
+  shape: Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 8 }),
+  data: Type.Array(Scalar),
+})
+/** Short forms by input name: text or texts, numbers, {png} or {wav} as base64. */
+const ShortInput = Type.Union([
+  Scalar,
+  Type.Array(Scalar),
+  Type.Object({ png: Type.String() }),
+  Type.Object({ wav: Type.String() }),
+])
+
+export const InferBody = Type.Object(
+  {
+    model: Type.String({ minLength: 1, maxLength: 128 }),
+    purpose: Type.Optional(Type.String({ maxLength: 64 })),
+    jurisdiction: Type.Optional(Type.String({ pattern: '^[A-Z]{2}$' })),
+    inputs: Type.Union([
+      Type.Array(TensorBody, { minItems: 1, maxItems: 16 }),
+      Type.Record(Type.String({ minLength: 1, maxLength: 64 }), ShortInput),
+    ]),
+  },
+  { additionalProperties: false },
+)
+export type InferBody = Static<typeof InferBody>
+
+export const AccountBody = Type.Object({
+  payer: Address,
+  collector: Address,
+  thawSeconds: Type.Integer({ minimum: 1, maximum: 2 ** 32 - 1 }),
+  salt: Hex32,
+})
+
+export const SessionBody = Type.Object({
+  account: AccountBody,
+  key: Address,
+  ephemeralKey: Hex32,
+  expiresAt: Type.Integer({ minimum: 0 }),
+  signature: Signature,
+})
+export type SessionBody = Static<typeof SessionBody>
+
+export const DepositBody = Type.Object({
+  account: AccountBody,
+  amount: Amount,
+  validAfter: Amount,
+  validBefore: Amount,
+  salt: Hex32,
+  signature: Signature,
+})
+
+export const KeyBody = Type.Object({
+  account: AccountBody,
+  /** From POST /v1/keys/offer. */
+  key: Address,
+  cap: Amount,
+  notAfter: Type.Integer({ minimum: 1 }),
+  nonce: Type.Integer({ minimum: 1, maximum: 2 ** 32 - 1 }),
+  signature: Signature,
+  label: Type.String({ maxLength: 64 }),
+  models: Type.Array(Type.String({ maxLength: 128 }), { maxItems: 64 }),
+  purposes: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32 }),
+})
+
+export const RelayBody = Type.Object({
+  contract: Type.String({ maxLength: 64 }),
+  method: Type.String({ maxLength: 64 }),
+  args: Type.Array(Type.Unknown(), { maxItems: 16 }),
+})
+export type RelayBody = Static<typeof RelayBody>
+
+export const AdmissionBody = Type.Object({ account: Address, nullifier: Hex32, deadline: Type.Integer({ minimum: 0 }) })
+
+/** The voucher header: base64url of this as JSON. */
+export const VoucherHeader = Type.Object({ ceiling: Amount, usageHead: Hex32, signature: Signature })
+
+/** Parses what came from outside; the first violation is named. */
+export function parseBody<S extends TSchema>(schema: S, value: unknown): Static<S> {
+  if (Value.Check(schema, value)) return value as Static<S>
+  const first = Value.Errors(schema, value)[0]
+  const where = first?.instancePath || '/'
+  throw new GranaryError('request.malformed', `The request body is invalid at ${where}: ${first?.message ?? 'wrong form'}.`, {
+    at: where,
+  })
+}
+
+/** Where one request's answer says what it cost and proves it. */
+export interface InferAnswer {
+  id: string
+  model: string
+  modelId: string
+  purpose: string
+  outputs: { name: string; datatype: string; shape: number[]; data: unknown[] }[]
+  provider: string
+  units: string
+  unitPrice: string
+  charged: string
+  receipt: ReceiptBody
+}
+
+export interface ReceiptBody {
+  accountId: string
+  key: string
+  job: Record<string, string | number>
+  providerSignature: string
+  inputSalt: string
+  outputSalt: string
+  sequence: string
+  previousHead: string
+  head: string
+  collectorSignature: string
+}

@@ -1,0 +1,56 @@
+import rateLimit from '@fastify/rate-limit'
+import websocket from '@fastify/websocket'
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type { Log } from '../adapters/log.ts'
+import { GranaryError, problemOf } from '../core/errors.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The body as it came, for MACs and idempotency. */
+    rawBody?: Uint8Array
+  }
+}
+
+/** The HTTP frame without routes: JSON with its raw bytes kept, problem+json for every error, limits. */
+export async function openApp(options: {
+  log: Log
+  bodyLimitBytes: number
+  requestsPerMinute: number
+}): Promise<FastifyInstance> {
+  const { log, bodyLimitBytes, requestsPerMinute } = options
+  const app = fastify({ bodyLimit: bodyLimitBytes, requestTimeout: 120_000, routerOptions: { maxParamLength: 200 } })
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request: FastifyRequest, body: Buffer, done) => {
+    request.rawBody = body
+    parseJson(request, body.toString('utf8'), done)
+  })
+  app.setErrorHandler((error, request, reply) => {
+    const known = knownError(error)
+    if (known.code === 'internal') log.error({ event: 'request.failed', url: request.url, error })
+    if (known.retryable) reply.header('retry-after', '1')
+    return reply.code(known.status).type('application/problem+json').send(problemOf(known))
+  })
+  app.setNotFoundHandler((request) => {
+    throw new GranaryError('route.unknown', `There is no ${request.method} ${request.url.slice(0, 200)}.`)
+  })
+  await app.register(rateLimit, {
+    max: requestsPerMinute,
+    timeWindow: '1 minute',
+    errorResponseBuilder: (_request, context) =>
+      new GranaryError('rate.limited', `At most ${context.max} requests a minute.`, { limit: context.max }),
+  })
+  await app.register(websocket, { options: { maxPayload: 512 * 1024, perMessageDeflate: false } })
+  return app
+}
+
+/** Fastify's own refusals in our words; what is neither is a defect. */
+function knownError(error: unknown): GranaryError {
+  if (error instanceof GranaryError) return error
+  const { statusCode, code, message } = error as { statusCode?: number; code?: string; message: string }
+  if (statusCode === 413) return new GranaryError('request.too-large', message)
+  if (statusCode === 429) return new GranaryError('rate.limited', message)
+  if (statusCode === 415) return new GranaryError('request.malformed', 'Send the body as application/json.')
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
+    return new GranaryError('request.malformed', message, { reason: code })
+  return new GranaryError('internal', 'Something went wrong inside the gateway.', { cause: error })
+}

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs'
+import type { Wallet } from 'ethers'
+import { type Deployment, deploymentFile, type Environment, integer, keyFile, optionalText, text } from '../adapters/settings.ts'
+import { GranaryError } from '../core/errors.ts'
+
+export interface GatewayConfig {
+  host: string
+  port: number
+  rpcUrl: string
+  deployment: Deployment
+  databaseUrl: string
+  /** Kubo's RPC; null for the embedded node in contentDir. */
+  ipfsRpcUrl: string | null
+  contentDir: string
+  contentListen: string[]
+  /** The operator that accounts name; signs receipts. */
+  collector: Wallet
+  /** Pays gas for relayed acts. */
+  relayer: Wallet
+  /** Admits members on development chains; null where a registrar works elsewhere. */
+  registrar: Wallet | null
+  /** 32 bytes: seals API keys' private keys and derives the gateway's X25519 key. */
+  masterKey: Uint8Array
+  blockMs: number
+  jobTimeoutMs: number
+  bodyLimitBytes: number
+  contentLimitBytes: number
+  requestsPerMinute: number
+  relaysPerMinute: number
+  logLevel: string
+}
+
+export function readConfig(env: Environment = process.env): GatewayConfig {
+  const ipfsRpcUrl = optionalText(env, 'IPFS_RPC_URL')
+  return {
+    host: text(env, 'HOST', '127.0.0.1'),
+    port: integer(env, 'PORT', { fallback: 8080, least: 0, most: 65_535 }),
+    rpcUrl: text(env, 'GRANARY_RPC_URL'),
+    deployment: deploymentFile(env),
+    databaseUrl: text(env, 'DATABASE_URL'),
+    ipfsRpcUrl,
+    contentDir: ipfsRpcUrl === null ? text(env, 'GRANARY_CONTENT_DIR') : '',
+    contentListen: [text(env, 'GRANARY_CONTENT_LISTEN', '/ip4/127.0.0.1/tcp/0')],
+    collector: keyFile(env, 'GRANARY_KEY_FILE'),
+    relayer: keyFile(env, 'GRANARY_RELAYER_KEY_FILE'),
+    registrar: optionalText(env, 'GRANARY_REGISTRAR_KEY_FILE') === null ? null : keyFile(env, 'GRANARY_REGISTRAR_KEY_FILE'),
+    masterKey: readMasterKey(text(env, 'GRANARY_MASTER_KEY_FILE')),
+    blockMs: integer(env, 'GRANARY_BLOCK_MS', { fallback: 1000, least: 50, most: 60_000 }),
+    jobTimeoutMs: integer(env, 'GRANARY_JOB_TIMEOUT_MS', { fallback: 30_000, least: 100, most: 600_000 }),
+    bodyLimitBytes: integer(env, 'GRANARY_BODY_LIMIT_BYTES', { fallback: 16 << 20, least: 1024, most: 256 << 20 }),
+    contentLimitBytes: integer(env, 'GRANARY_CONTENT_LIMIT_BYTES', { fallback: 64 << 20, least: 1024, most: 1 << 30 }),
+    requestsPerMinute: integer(env, 'GRANARY_REQUESTS_PER_MINUTE', { fallback: 12_000, least: 1, most: 10_000_000 }),
+    relaysPerMinute: integer(env, 'GRANARY_RELAYS_PER_MINUTE', { fallback: 600, least: 0, most: 100_000 }),
+    logLevel: text(env, 'LOG_LEVEL', 'info'),
+  }
+}
+
+function readMasterKey(path: string): Uint8Array {
+  let hex: string
+  try {
+    hex = readFileSync(path, 'utf8').trim().replace(/^0x/, '')
+  } catch (cause) {
+    throw new GranaryError('config.invalid', `GRANARY_MASTER_KEY_FILE names ${path}, which can't be read.`, { cause })
+  }
+  if (!/^[0-9a-f]{64}$/.test(hex)) {
+    throw new GranaryError('config.invalid', `GRANARY_MASTER_KEY_FILE names ${path}, which does not hold 32 bytes of hex.`)
+  }
+  return Buffer.from(hex, 'hex')
+}

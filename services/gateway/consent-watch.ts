@@ -1,0 +1,117 @@
+import { setTimeout } from 'node:timers/promises'
+import type { Log } from '../adapters/log.ts'
+import { explanations, isHeadFresh, type ServableReason, servableReasons } from '../core/consent.ts'
+import { GranaryError } from '../core/errors.ts'
+import type { Chain, Head } from '../core/ports.ts'
+
+export interface ConsentQuery {
+  modelId: string
+  purpose: number
+  jurisdiction: number
+}
+
+const MAX_VERDICTS = 10_000
+
+/**
+ * Consent in force, asked of the chain itself: a verdict holds for one block, so a withdrawal acts when its block is first
+ * seen. While no new head comes, nothing is served.
+ */
+export class ConsentWatch implements AsyncDisposable {
+  readonly #chain: Chain
+  readonly #log: Log
+  readonly #blockMs: number
+  readonly #stop = new AbortController()
+  readonly #done: Promise<void>
+  #head: Head | null = null
+  #seenMs = Number.NEGATIVE_INFINITY
+  #verdicts = new Map<string, Promise<Verdict>>()
+  #nextHead = Promise.withResolvers<void>()
+
+  constructor(options: { chain: Chain; log: Log; blockMs: number }) {
+    this.#chain = options.chain
+    this.#log = options.log
+    this.#blockMs = options.blockMs
+    this.#done = this.#follow()
+  }
+
+  get head(): Head | null {
+    return this.#head
+  }
+
+  isFresh(): boolean {
+    return isHeadFresh({ seenMs: this.#seenMs, nowMs: performance.now(), blockMs: this.#blockMs })
+  }
+
+  /** The block at which the use is permitted; throws `consent.refused` with the reason, or `consent.stale`. */
+  async require(query: ConsentQuery): Promise<Head> {
+    if (!this.isFresh()) await this.#awaitHead()
+    const head = this.#head
+    if (!head || !this.isFresh()) throw new GranaryError('consent.stale', 'No recent block was seen, so consent is not known.')
+    const verdict = await this.#verdict(query, head)
+    if (verdict.reason === 'servable') return head
+    if (verdict.reason === 'unknown-model') throw new GranaryError('model.unknown', explanations[verdict.reason])
+    throw new GranaryError('consent.refused', explanations[verdict.reason], {
+      reason: verdict.reason,
+      because: verdict.because,
+      block: head.number,
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    this.#nextHead.resolve()
+    await this.#done
+  }
+
+  #verdict({ modelId, purpose, jurisdiction }: ConsentQuery, head: Head): Promise<Verdict> {
+    const key = `${modelId}:${purpose}:${jurisdiction}`
+    const known = this.#verdicts.get(key)
+    if (known) return known
+    const asked = this.#chain
+      .read(
+        { contract: 'ModelRegistry', method: 'isServable', args: [modelId, purpose, jurisdiction, head.timestamp] },
+        head.number,
+      )
+      .then(readVerdict)
+    if (this.#verdicts.size < MAX_VERDICTS) this.#verdicts.set(key, asked)
+    asked.catch(() => this.#verdicts.delete(key))
+    return asked
+  }
+
+  async #awaitHead(): Promise<void> {
+    const timeout = AbortSignal.timeout(Math.max(1500, this.#blockMs * 1.5))
+    const timedOut = new Promise<void>((resolve) => timeout.addEventListener('abort', () => resolve(), { once: true }))
+    await Promise.race([this.#nextHead.promise, timedOut])
+  }
+
+  async #follow(): Promise<void> {
+    const pollMs = Math.max(20, Math.min(250, this.#blockMs / 4))
+    while (!this.#stop.signal.aborted) {
+      try {
+        const head = await this.#chain.head()
+        if (head.hash !== this.#head?.hash) {
+          this.#head = head
+          this.#seenMs = performance.now()
+          this.#verdicts = new Map()
+          this.#nextHead.resolve()
+          this.#nextHead = Promise.withResolvers<void>()
+        }
+      } catch (error) {
+        if (this.isFresh()) this.#log.warn({ event: 'consent.head-failed', error })
+      }
+      await setTimeout(pollMs, undefined, { signal: this.#stop.signal }).catch(() => {})
+    }
+  }
+}
+
+interface Verdict {
+  reason: ServableReason
+  because: string
+}
+
+function readVerdict(value: unknown): Verdict {
+  const { reason, because } = value as { reason: bigint; because: string }
+  const named = servableReasons[Number(reason)]
+  if (!named) throw new GranaryError('consent.stale', `The registry gave an unknown reason ${reason}.`)
+  return { reason: named, because }
+}

@@ -1,0 +1,101 @@
+import type { FastifyInstance } from 'fastify'
+import type { Log } from '../adapters/log.ts'
+import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
+import { openApp } from './app.ts'
+import { openCatalog } from './catalog.ts'
+import type { Rails } from './challenge.ts'
+import type { GatewayConfig } from './config.ts'
+import { ConsentWatch } from './consent-watch.ts'
+import { openPayerBook } from './payer.ts'
+import { openRelay } from './relay.ts'
+import { Releases } from './releases.ts'
+import { accountRoutes } from './routes/accounts.ts'
+import { catalogRoutes } from './routes/catalog.ts'
+import { contentRoutes } from './routes/content.ts'
+import { inferRoutes } from './routes/infer.ts'
+import { relayRoutes } from './routes/relay.ts'
+import type { Shop } from './sale.ts'
+import { openSessionBook } from './session-book.ts'
+import { openVault } from './vault.ts'
+
+export interface GatewayParts {
+  chain: Chain
+  ledger: Ledger
+  store: ContentStore
+  dispatcher: Dispatcher
+  /** Adds the route that workers dial. */
+  acceptWorkers: (app: FastifyInstance) => void
+  log: Log
+}
+
+/** Puts the gateway together over its ports; listening is the caller's. */
+export async function openGateway(
+  config: GatewayConfig,
+  parts: GatewayParts,
+): Promise<{ app: FastifyInstance } & AsyncDisposable> {
+  const { chain, ledger, store, dispatcher, log } = parts
+  const { InferenceEscrow, Membership } = chain.addresses
+  const escrow = { chainId: chain.chainId, address: InferenceEscrow ?? '' }
+  const membership = { chainId: chain.chainId, address: Membership ?? '' }
+  const token = config.deployment.token
+  const collector = config.collector.address.toLowerCase()
+  const vault = openVault(config.masterKey)
+  const owner = `gateway:${collector}:${config.host}:${config.port}`
+  const leftovers = await ledger.releaseLeftovers(owner)
+  if (leftovers > 0) log.warn({ event: 'reservations.released', count: leftovers, why: 'left by an earlier run of this gateway' })
+
+  const consent = new ConsentWatch({ chain, log, blockMs: config.blockMs })
+  const releases = new Releases({ ledger, log })
+  const sessions = openSessionBook({ vault, escrow, token, collector, clock: () => consent.head?.timestamp ?? 0 })
+  const payers = openPayerBook({ ledger, sessions, vault, escrow })
+  const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
+  const relay = openRelay({ chain, perMinute: config.relaysPerMinute, clockMs: () => performance.now(), log })
+  const settlementSeconds = await chain.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] })
+  const rails: Rails = {
+    chainId: chain.chainId,
+    token,
+    escrow: escrow.address,
+    collector,
+    minThawSeconds: 2 * Number(settlementSeconds),
+    sessionKey: vault.sessionPublicKey,
+  }
+  const purposes = await readPurposes(chain)
+  const { collector: collectorWallet } = config
+  const shop: Shop = {
+    ledger,
+    dispatcher,
+    consent,
+    catalog,
+    payers,
+    releases,
+    collector: collectorWallet,
+    escrow,
+    owner,
+    jobTimeoutMs: config.jobTimeoutMs,
+    log,
+  }
+
+  const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
+  catalogRoutes(app, { catalog, consent, chain, ledger, rails, purposes })
+  inferRoutes(app, { shop, rails })
+  accountRoutes(app, { ledger, sessions, payers, vault, relay, consent, escrow, token, collector })
+  relayRoutes(app, { relay, registrar: config.registrar, membership })
+  contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
+  parts.acceptWorkers(app)
+  return {
+    app,
+    async [Symbol.asyncDispose]() {
+      await app.close()
+      await consent[Symbol.asyncDispose]()
+      await releases[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function readPurposes(chain: Chain): Promise<string[]> {
+  const count = Number(await chain.read({ contract: 'CooperativeParameters', method: 'purposes', args: [] }))
+  const names = Array.from({ length: count }, (_, purpose) =>
+    chain.read({ contract: 'CooperativeParameters', method: 'purposeName', args: [purpose] }),
+  )
+  return (await Promise.all(names)).map(String)
+}

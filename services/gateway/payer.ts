@@ -1,0 +1,131 @@
+import type { Wallet } from 'ethers'
+import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
+import { parseBody, VoucherHeader } from '../core/api.ts'
+import { GranaryError } from '../core/errors.ts'
+import { digestOf, type Verifier } from '../core/messages.ts'
+import type { KeyStanding, Ledger, Voucher } from '../core/ports.ts'
+import { macOf, sameMac, sessionHeaders } from '../core/sessions.ts'
+import type { SessionBook } from './session-book.ts'
+import { readApiToken, sameHash, type Vault } from './vault.ts'
+
+/** Who pays for a request, proven by its headers. */
+export interface Payer {
+  accountId: string
+  key: string
+  /** What the credential may buy; empty = anything. */
+  models: readonly string[]
+  purposes: readonly number[]
+  /** null: the caller does not care, and cannot repeat. */
+  idempotencyKey: string | null
+  /** Came with the request, genuine. */
+  voucher: Voucher | null
+  /** API keys: the gateway signs ceilings with the key it holds. */
+  signer: Wallet | null
+}
+
+export interface IncomingRequest {
+  method: string
+  path: string
+  headers: Readonly<Record<string, string | string[] | undefined>>
+  rawBody: Uint8Array
+}
+
+export interface PayerBook {
+  /** null when no credential was given at all. */
+  identify(request: IncomingRequest): Promise<Payer | null>
+  /** A higher ceiling for an API key's account key, or null where payer and cap allow no more. */
+  raise(payer: Payer, standing: KeyStanding, max: bigint): Promise<Voucher | null>
+}
+
+/** An API key's ceiling is signed this many requests ahead, as the SDK does. */
+const AHEAD = 16n
+const MAX_HEADER = 4096
+
+export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; vault: Vault; escrow: Verifier }): PayerBook {
+  const { ledger, sessions, vault, escrow } = options
+
+  async function identify(request: IncomingRequest): Promise<Payer | null> {
+    const authorization = single(request, 'authorization')
+    if (authorization !== null) return byApiKey(authorization, single(request, sessionHeaders.idempotencyKey))
+    const sessionId = single(request, sessionHeaders.session)
+    return sessionId === null ? null : bySession(request, sessionId)
+  }
+
+  async function byApiKey(authorization: string, idempotencyKey: string | null): Promise<Payer> {
+    const match = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization)
+    const token = match?.[1] ? readApiToken(match[1]) : null
+    if (!token) throw new GranaryError('credential.unknown', 'The Authorization header holds no API key of this gateway.')
+    const stored = await ledger.apiKey(token.keyId)
+    if (!stored || !sameHash(stored.secretHash, token.secretHash))
+      throw new GranaryError('credential.unknown', 'This API key is not known here.')
+    if (stored.revoked) throw new GranaryError('credential.ended', 'This API key was revoked.', { keyId: token.keyId })
+    const { accountId, key, models, purposes } = stored
+    return {
+      accountId,
+      key,
+      models,
+      purposes,
+      idempotencyKey: checkIdempotencyKey(idempotencyKey),
+      voucher: null,
+      signer: vault.open(stored.sealedPrivateKey, stored.keyId),
+    }
+  }
+
+  async function bySession(request: IncomingRequest, sessionId: string): Promise<Payer> {
+    const session = sessions.find(sessionId)
+    if (!session)
+      throw new GranaryError('credential.unknown', 'This session is not known here (any more): open a new one.', {
+        session: sessionId,
+      })
+    const idempotencyKey = checkIdempotencyKey(single(request, sessionHeaders.idempotencyKey))
+    if (idempotencyKey === null)
+      throw new GranaryError('request.malformed', 'Requests of a session need an Idempotency-Key: it makes each MAC unique.')
+    const voucherHeader = single(request, sessionHeaders.voucher) ?? ''
+    const { method, path, rawBody } = request
+    const expected = macOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
+    if (!sameMac(expected, single(request, sessionHeaders.mac) ?? '')) {
+      throw new GranaryError('credential.unknown', 'The MAC does not fit this request.', { session: sessionId })
+    }
+    const { accountId, key } = session
+    const voucher = voucherHeader === '' ? null : readVoucher(voucherHeader, { accountId, key })
+    if (voucher && !isVoucherGenuine(voucher, escrow))
+      throw new GranaryError('voucher.forged', 'The voucher is not signed by its key.', { accountId, key })
+    return { accountId, key, models: [], purposes: [], idempotencyKey, voucher, signer: null }
+  }
+
+  async function raise(payer: Payer, standing: KeyStanding, max: bigint): Promise<Voucher | null> {
+    const ceiling = nextCeiling(standing, { max, ahead: AHEAD })
+    if (ceiling === null || payer.signer === null || ceiling <= standing.ceiling) return null
+    const value = { accountId: payer.accountId, key: payer.key, ceiling, usageHead: standing.usageHead }
+    const signature = payer.signer.signingKey.sign(digestOf('InferenceEscrow', 'Voucher', escrow, value)).serialized
+    return { ...value, signature }
+  }
+
+  return { identify, raise }
+}
+
+export function readVoucher(header: string, of: { accountId: string; key: string }): Voucher {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(Buffer.from(header, 'base64url').toString('utf8'))
+  } catch (cause) {
+    throw new GranaryError('voucher.forged', 'The voucher header is no base64url JSON.', { cause })
+  }
+  const { ceiling, usageHead, signature } = parseBody(VoucherHeader, parsed)
+  return { ...of, ceiling: BigInt(ceiling), usageHead, signature }
+}
+
+function checkIdempotencyKey(value: string | null): string | null {
+  if (value !== null && !/^[\x21-\x7e]{1,128}$/.test(value)) {
+    throw new GranaryError('request.malformed', 'An Idempotency-Key has 1 to 128 printable characters.')
+  }
+  return value
+}
+
+function single({ headers }: IncomingRequest, name: string): string | null {
+  const value = headers[name]
+  if (value === undefined) return null
+  if (Array.isArray(value) || value.length > MAX_HEADER)
+    throw new GranaryError('request.malformed', `The header ${name} is repeated or too long.`)
+  return value
+}

@@ -1,0 +1,61 @@
+import type { Log } from '../adapters/log.ts'
+import { GranaryError } from '../core/errors.ts'
+import type { Call, Chain, TransactionOutcome } from '../core/ports.ts'
+
+/**
+ * Acts that carry a person's own signature, or that anyone may call: the gateway pays the gas within a budget. It can
+ * refuse, but not change them; anyone else may relay the same signature.
+ */
+const relayable: Record<string, readonly string[]> = {
+  DatasetRegistry: ['storeTerms', 'registerBySig', 'narrowBySig', 'withdrawBySig', 'withdrawFromPoolBySig', 'proveExit'],
+  ModelRegistry: ['registerBySig', 'sync'],
+  InferenceEscrow: [
+    'depositWithAuthorization',
+    'grantKeyBySig',
+    'revokeKeyBySig',
+    'startThawBySig',
+    'withdraw',
+    'claimCreditFor',
+  ],
+  RoyaltyLedger: ['pull', 'claimBySig'],
+  Membership: ['join', 'activate', 'leaveBySig', 'finishRotation'],
+  CooperativeGovernor: ['castVoteBySig', 'queue', 'execute'],
+}
+
+/** Ends of consent are relayed even when the budget is spent: they must not wait for it. */
+const unbudgeted = new Set(['withdrawBySig', 'withdrawFromPoolBySig', 'narrowBySig', 'leaveBySig', 'revokeKeyBySig'])
+
+export interface Relay {
+  submit(call: Call): Promise<TransactionOutcome>
+}
+
+export function openRelay(options: { chain: Chain; perMinute: number; clockMs: () => number; log: Log }): Relay {
+  const { chain, perMinute, clockMs, log } = options
+  let windowStart = clockMs()
+  let used = 0
+  return {
+    async submit(call) {
+      if (!relayable[call.contract]?.includes(call.method)) {
+        throw new GranaryError('relay.refused', `${call.contract}.${call.method} is not relayed here.`, { relayable })
+      }
+      if (clockMs() - windowStart >= 60_000) {
+        windowStart = clockMs()
+        used = 0
+      }
+      if (used >= perMinute && !unbudgeted.has(call.method)) {
+        throw new GranaryError('relay.budget', 'The gateway has relayed as many acts as it pays for in a minute.', { perMinute })
+      }
+      used += 1
+      try {
+        const outcome = await chain.submit(call)
+        log.info({ event: 'act.relayed', contract: call.contract, method: call.method, transaction: outcome.hash })
+        return outcome
+      } catch (error) {
+        if (error instanceof GranaryError && error.code === 'chain.reverted') {
+          throw new GranaryError('relay.refused', error.message, { ...error.evidence, cause: error })
+        }
+        throw error
+      }
+    },
+  }
+}

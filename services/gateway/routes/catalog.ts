@@ -1,0 +1,78 @@
+import type { FastifyInstance } from 'fastify'
+import { purposesOfMask } from '../../core/consent.ts'
+import type { Chain, Ledger } from '../../core/ports.ts'
+import type { Catalog, SellableModel } from '../catalog.ts'
+import type { Rails } from '../challenge.ts'
+import type { ConsentWatch } from '../consent-watch.ts'
+
+export interface CatalogContext {
+  catalog: Catalog
+  consent: ConsentWatch
+  chain: Chain
+  ledger: Ledger
+  rails: Rails
+  purposes: readonly string[]
+}
+
+/** What can be bought here, from whom, at what price, and whether the gateway is able to serve. */
+export function catalogRoutes(app: FastifyInstance, { catalog, consent, chain, ledger, rails, purposes }: CatalogContext): void {
+  app.get('/', async () => ({
+    name: 'Granary gateway',
+    documentation: 'docs/PROTOCOL.md',
+    routes: app.printRoutes({ commonPrefix: false }).split('\n').filter(Boolean),
+  }))
+
+  app.get('/v1', async () => ({
+    chainId: chain.chainId.toString(),
+    contracts: chain.addresses,
+    token: rails.token,
+    escrow: rails.escrow,
+    collector: rails.collector,
+    minThawSeconds: rails.minThawSeconds,
+    gatewayKey: rails.sessionKey,
+  }))
+
+  app.get('/v1/health', async (_request, reply) => {
+    const [ledgerUp] = await Promise.all([
+      ledger.ping().then(
+        () => true,
+        () => false,
+      ),
+    ])
+    const ready = ledgerUp && consent.isFresh()
+    return reply
+      .code(ready ? 200 : 503)
+      .send({ live: true, ready, ledger: ledgerUp, head: consent.head, freshHead: consent.isFresh() })
+  })
+
+  app.get('/v1/purposes', async () => ({ purposes }))
+
+  app.get('/v1/models', async () => ({ models: (await catalog.list()).map((model) => describe(model, purposes)) }))
+
+  app.get<{ Params: { model: string } }>('/v1/models/:model', async (request) => {
+    const model = await catalog.find(request.params.model)
+    return { ...describe(model, purposes), manifest: model.manifest }
+  })
+
+  app.get<{ Params: { datasetId: string } }>('/v1/datasets/:datasetId', async (request) => {
+    const mirror = await ledger.mirror('dataset', request.params.datasetId)
+    return mirror?.state ?? {}
+  })
+}
+
+function describe({ modelId, manifest, state, offers }: SellableModel, purposes: readonly string[]) {
+  return {
+    modelId,
+    name: manifest.name,
+    title: manifest.title,
+    author: manifest.author,
+    licence: manifest.licence,
+    task: manifest.task,
+    unit: manifest.unit,
+    purposes: purposesOfMask(Number(state.purposes ?? 0), purposes),
+    lineage: state.payees ?? [],
+    inputs: manifest.inputs,
+    outputs: manifest.outputs,
+    offers: offers.map(({ provider, unitPrice }) => ({ provider, unitPrice: unitPrice.toString() })),
+  }
+}

@@ -1,0 +1,281 @@
+import { randomBytes } from 'node:crypto'
+import { sha256, toUtf8Bytes, type Wallet } from 'ethers'
+import type { Log } from '../adapters/log.ts'
+import type { InferAnswer, InferBody } from '../core/api.ts'
+import { jurisdictionIndex, purposeIndex } from '../core/consent.ts'
+import { GranaryError } from '../core/errors.ts'
+import { digestOf, structHashOf, type Verifier } from '../core/messages.ts'
+import { checkInputs, countUnits, priceOf } from '../core/metering.ts'
+import type { Committed, Dispatcher, Job, JobResult, Ledger, Reserved } from '../core/ports.ts'
+import { type Candidate, chooseCandidate } from '../core/routing.ts'
+import { type Tensor, toJsonTensor } from '../core/tensors.ts'
+import type { Catalog, SellableModel } from './catalog.ts'
+import type { Quote } from './challenge.ts'
+import type { ConsentWatch } from './consent-watch.ts'
+import { readInputs } from './inputs.ts'
+import type { Payer, PayerBook } from './payer.ts'
+import type { Releases } from './releases.ts'
+
+export interface Shop {
+  ledger: Ledger
+  dispatcher: Dispatcher
+  consent: ConsentWatch
+  catalog: Catalog
+  payers: PayerBook
+  releases: Releases
+  collector: Wallet
+  escrow: Verifier
+  /** This process, in reservations. */
+  owner: string
+  jobTimeoutMs: number
+  log: Log
+}
+
+/** A request that is well formed, permitted and servable, with its price: nothing is reserved yet. */
+export interface Order {
+  body: InferBody
+  bodyHash: string
+  model: SellableModel
+  purpose: number
+  jurisdiction: number
+  inputs: Tensor[]
+  quote: Quote
+}
+
+const MAX_ATTEMPTS = 3
+
+type Repeated = Extract<Reserved, { reason: 'repeated' }>
+
+/** Everything that can refuse a request without knowing who pays, in the order in which it is cheapest to check. */
+export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody; rawBody: Uint8Array }): Promise<Order> {
+  const purpose = purposeIndex(body.purpose ?? 'commercial-service')
+  const jurisdiction = jurisdictionIndex(body.jurisdiction)
+  const model = await shop.catalog.find(body.model)
+  const inputs = readInputs(body.inputs, model.manifest)
+  checkInputs(model.manifest, inputs)
+  await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
+  const units = countUnits(model.manifest.unit, inputs)
+  const prices = candidatesOf(shop, model).map(({ unitPrice }) => unitPrice)
+  const unitPrice = prices.reduce((most, price) => (price > most ? price : most), 0n)
+  const quote = { modelId: model.modelId, units, unitPrice, max: priceOf(units, unitPrice) }
+  return { body, bodyHash: sha256(rawBody), model, purpose, jurisdiction, inputs, quote }
+}
+
+/** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
+export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
+  checkScope(order, payer)
+  const requestId = `0x${randomBytes(32).toString('hex')}`
+  const reserved = await reserve(shop, order, { payer, requestId })
+  if (!reserved.ok) return { answer: repeatOf(reserved), repeated: true }
+  try {
+    const { result, job } = await dispatch(shop, order, requestId)
+    return { answer: await commit(shop, { order, payer, requestId, result, job }), repeated: false }
+  } catch (error) {
+    const reason = error instanceof GranaryError ? error.code : 'internal'
+    await shop.releases.release(requestId, reason)
+    throw error
+  }
+}
+
+function checkScope({ model, purpose }: Order, { models, purposes }: Payer): void {
+  if (models.length > 0 && !models.includes(model.modelId) && !models.includes(model.manifest.name)) {
+    throw new GranaryError('credential.forbidden', 'This API key may not buy this model.', { models })
+  }
+  if (purposes.length > 0 && !purposes.includes(purpose)) {
+    throw new GranaryError('credential.forbidden', 'This API key may not be used for this purpose.', { purposes })
+  }
+}
+
+async function reserve(
+  shop: Shop,
+  order: Order,
+  { payer, requestId }: { payer: Payer; requestId: string },
+): Promise<{ ok: true } | Repeated> {
+  const { ledger } = shop
+  const { accountId, key, voucher } = payer
+  if (voucher) await acceptVoucher(shop, payer)
+  const head = await shop.consent.require({
+    modelId: order.model.modelId,
+    purpose: order.purpose,
+    jurisdiction: order.jurisdiction,
+  })
+  const { quote, bodyHash, purpose } = order
+  const { modelId, units, unitPrice, max } = quote
+  const provider = '0x0000000000000000000000000000000000000000'
+  const idempotencyKey = payer.idempotencyKey ?? requestId
+  const reservation = {
+    requestId,
+    accountId,
+    key,
+    idempotencyKey,
+    bodyHash,
+    modelId,
+    provider,
+    purpose,
+    units,
+    unitPrice,
+    max,
+    owner: shop.owner,
+  }
+  let reserved = await ledger.reserve(reservation, head.timestamp)
+  if (!reserved.ok && reserved.reason === 'insufficient' && reserved.limit === 'ceiling' && payer.signer) {
+    const standing = await ledger.standing(accountId, key)
+    const raised = standing ? await shop.payers.raise(payer, standing, max) : null
+    if (raised) {
+      await ledger.acceptVoucher(raised)
+      reserved = await ledger.reserve(reservation, head.timestamp)
+    }
+  }
+  if (reserved.ok || reserved.reason === 'repeated') return reserved
+  throw refusalOf(reserved, payer)
+}
+
+async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise<void> {
+  if (!voucher) return
+  const accepted = await shop.ledger.acceptVoucher(voucher)
+  if (accepted.ok) return
+  if (accepted.reason === 'account-unknown')
+    throw new GranaryError('account.unknown', 'This account is not known: deposit into it first.', { accountId })
+  // Requests run in parallel, so a lower voucher may simply have been overtaken; the ceiling kept is what counts.
+}
+
+function refusalOf(reserved: Exclude<Reserved, { ok: true } | Repeated>, { accountId, key }: Payer): GranaryError {
+  switch (reserved.reason) {
+    case 'conflict':
+      return new GranaryError('idempotency.conflict', 'This Idempotency-Key was used for another body.', {
+        requestId: reserved.requestId,
+      })
+    case 'account-unknown':
+      return new GranaryError('account.unknown', 'This account has no confirmed deposit here.', { accountId })
+    case 'key-ended':
+      return new GranaryError('credential.ended', 'The escrow key was revoked, has expired or was never granted.', {
+        accountId,
+        key,
+      })
+    case 'insufficient': {
+      const { limit, available, required } = reserved
+      const code = limit === 'ceiling' ? 'voucher.stale' : 'payment.insufficient'
+      const what = { ceiling: 'signed ceiling', cap: "key's cap", deposit: 'deposit' }[limit]
+      return new GranaryError(code, `The ${what} does not cover this request.`, {
+        limit,
+        available: available.toString(),
+        required: required.toString(),
+        accountId,
+        key,
+      })
+    }
+  }
+}
+
+function repeatOf(reserved: Repeated): Uint8Array {
+  const { request } = reserved
+  if (request.answer && request.state !== 'RELEASED') return request.answer
+  throw new GranaryError('idempotency.running', 'The same request is still running.', {
+    requestId: request.requestId,
+    retryAfterSeconds: 1,
+  })
+}
+
+/** Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. */
+async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ result: JobResult; job: Job }> {
+  const tried = new Set<string>()
+  let last: unknown = new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const affordable = candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
+    const chosen = chooseCandidate(affordable, Math.random)
+    if (!chosen) break
+    tried.add(chosen.worker.workerId)
+    const job = await jobFor(shop, order, { requestId, chosen })
+    await shop.ledger.dispatched(requestId, chosen.worker.provider)
+    try {
+      return { result: await shop.dispatcher.send(chosen.worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
+    } catch (error) {
+      const again = error instanceof GranaryError && (error.code === 'provider.gone' || error.code === 'provider.busy')
+      if (!again) throw error
+      shop.log.warn({ event: 'job.retried', requestId, provider: chosen.worker.provider, error })
+      last = error
+    }
+  }
+  throw last
+}
+
+/** Throws `provider.none` when nobody offers it here, `provider.busy` when all that do are at capacity. */
+function candidatesOf({ dispatcher }: Shop, model: SellableModel, { tried }: { tried?: ReadonlySet<string> } = {}): Candidate[] {
+  const candidates = dispatcher.workers().flatMap((worker) => {
+    const offer = model.offers.find(({ provider }) => provider === worker.provider)
+    return offer && worker.ready.has(model.modelId) ? [{ worker, unitPrice: offer.unitPrice }] : []
+  })
+  const { name } = model.manifest
+  if (tried) return candidates.filter(({ worker }) => !tried.has(worker.workerId))
+  if (candidates.length === 0) throw new GranaryError('provider.none', `No provider serves ${name} right now.`, { model: name })
+  const free = candidates.filter(({ worker }) => worker.inFlight < worker.capacity)
+  if (free.length === 0) throw new GranaryError('provider.busy', `All providers of ${name} are at capacity.`, { model: name })
+  return free
+}
+
+async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
+  const { model, purpose, jurisdiction, inputs, quote } = order
+  const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
+  return {
+    jobId: requestId,
+    modelId: model.modelId,
+    purpose,
+    jurisdiction,
+    consentBlock: head.number,
+    units: quote.units,
+    unitPrice: chosen.unitPrice,
+    inputSalt: `0x${randomBytes(32).toString('hex')}`,
+    outputSalt: `0x${randomBytes(32).toString('hex')}`,
+    inputs,
+  }
+}
+
+async function commit(
+  shop: Shop,
+  { order, payer, requestId, result, job }: { order: Order; payer: Payer; requestId: string; result: JobResult; job: Job },
+): Promise<Uint8Array> {
+  const { receipt, signature, outputs } = result
+  const charged = priceOf(receipt.units, receipt.unitPrice)
+  const { accountId, key } = payer
+  const answerOf = (committed: Committed): Uint8Array => {
+    const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
+    const value = { jobHash, accountId, key, sequence: committed.sequence, charged, previousHead: committed.previousHead }
+    const collectorSignature = shop.collector.signingKey.sign(
+      digestOf('InferenceEscrow', 'Receipt', shop.escrow, value),
+    ).serialized
+    const answer: InferAnswer = {
+      id: requestId,
+      model: order.model.manifest.name,
+      modelId: order.model.modelId,
+      purpose: order.body.purpose ?? 'commercial-service',
+      outputs: outputs.map(toJsonTensor),
+      provider: receipt.provider,
+      units: receipt.units.toString(),
+      unitPrice: receipt.unitPrice.toString(),
+      charged: charged.toString(),
+      receipt: {
+        accountId,
+        key,
+        job: { ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() },
+        providerSignature: signature,
+        inputSalt: job.inputSalt,
+        outputSalt: job.outputSalt,
+        sequence: committed.sequence.toString(),
+        previousHead: committed.previousHead,
+        head: committed.head,
+        collectorSignature,
+      },
+    }
+    return toUtf8Bytes(JSON.stringify(answer))
+  }
+  const keepAnswer = payer.idempotencyKey !== null
+  const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, keepAnswer })
+  shop.log.info({
+    event: 'request.committed',
+    requestId,
+    model: order.model.manifest.name,
+    charged: charged.toString(),
+    provider: receipt.provider,
+  })
+  return answer
+}

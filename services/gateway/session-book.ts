@@ -1,0 +1,76 @@
+import { accountIdOf } from '../core/accounts.ts'
+import type { SessionBody } from '../core/api.ts'
+import { GranaryError } from '../core/errors.ts'
+import { digestOf, signerOf, type Verifier } from '../core/messages.ts'
+import type { AccountConfig } from '../core/ports.ts'
+import { deriveMacKey } from '../core/sessions.ts'
+import type { Vault } from './vault.ts'
+
+export interface Session {
+  sessionId: string
+  accountId: string
+  key: string
+  macKey: Uint8Array
+  expiresAt: number
+}
+
+export interface SessionBook {
+  /** Checks the key's signature and keeps the session; `now` in seconds. */
+  open(body: SessionBody, now: number): Session & { config: AccountConfig }
+  find(sessionId: string): Session | null
+}
+
+const MAX_SESSIONS = 100_000
+const MAX_LIFE_SECONDS = 24 * 3600
+
+/**
+ * Sessions live in memory: a client whose session is gone (a restart, another gateway process, the bound reached) opens
+ * a new one, which costs it one signature.
+ */
+export function openSessionBook(options: {
+  vault: Vault
+  escrow: Verifier
+  token: string
+  collector: string
+  clock: () => number
+}): SessionBook {
+  const { vault, escrow, token, collector, clock } = options
+  const sessions = new Map<string, Session>()
+  return {
+    open(body, now) {
+      const config = lowerConfig(body.account)
+      if (config.collector !== collector) {
+        throw new GranaryError('request.malformed', `The account names another collector: this gateway is ${collector}.`, {
+          collector,
+        })
+      }
+      if (body.expiresAt <= now || body.expiresAt > now + MAX_LIFE_SECONDS) {
+        throw new GranaryError('request.malformed', 'A session must expire within 24 hours.', { now, expiresAt: body.expiresAt })
+      }
+      const accountId = accountIdOf(config, { ...escrow, token })
+      const key = body.key.toLowerCase()
+      const value = { accountId, key, ephemeralKey: body.ephemeralKey, expiresAt: body.expiresAt }
+      const sessionId = digestOf('InferenceEscrow', 'Session', escrow, value)
+      if (signerOf(sessionId, body.signature)?.toLowerCase() !== key) {
+        throw new GranaryError('credential.unknown', 'The session is not signed by its key.', { key })
+      }
+      const macKey = deriveMacKey({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })
+      const session = { sessionId, accountId, key, macKey, expiresAt: body.expiresAt }
+      const oldest = sessions.keys().next()
+      if (sessions.size >= MAX_SESSIONS && !oldest.done) sessions.delete(oldest.value)
+      sessions.set(sessionId, session)
+      return { ...session, config }
+    },
+    find(sessionId) {
+      const session = sessions.get(sessionId)
+      if (!session) return null
+      if (session.expiresAt > clock()) return session
+      sessions.delete(sessionId)
+      return null
+    },
+  }
+}
+
+export function lowerConfig({ payer, collector, thawSeconds, salt }: AccountConfig): AccountConfig {
+  return { payer: payer.toLowerCase(), collector: collector.toLowerCase(), thawSeconds, salt }
+}
