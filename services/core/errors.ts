@@ -71,6 +71,16 @@ const table = {
   },
   'ledger.unavailable': { status: 503, retryable: true, hint: 'The database does not answer; nothing was charged.' },
   'config.invalid': { status: 500, retryable: false, hint: 'See docs/OPERATIONS.md for the settings.' },
+  'gateway.unreachable': {
+    status: 503,
+    retryable: true,
+    hint: 'Check the URL and that the gateway runs; the same call may be sent again.',
+  },
+  'receipt.wrong': {
+    status: 502,
+    retryable: false,
+    hint: 'The gateway answered with a receipt that does not hold: stop paying it and keep the receipt as evidence.',
+  },
   'start.port-in-use': { status: 500, retryable: false, hint: 'Stop what uses the port, or set PORT to another.' },
   'start.already-running': { status: 500, retryable: false, hint: 'Stop the first one with Ctrl-C, or use what it serves.' },
   internal: { status: 500, retryable: false, hint: 'This is a defect of Granary: please report it.' },

@@ -13,9 +13,7 @@ export const MAX_MANIFEST_BYTES = 256 * 1024
 
 const Hex32 = Type.String({ pattern: '^0x[0-9a-f]{64}$' })
 const Name = Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,63}$' })
-const datatype = Type.Union(
-  (['BYTES', 'BOOL', 'UINT8', 'INT32', 'INT64', 'FP32', 'FP64'] as const).map((name) => Type.Literal(name)),
-)
+const datatype = Type.Enum(['BYTES', 'BOOL', 'UINT8', 'INT32', 'INT64', 'FP32', 'FP64'])
 const TensorSpec = Type.Object({
   name: Type.String({ minLength: 1, maxLength: 64 }),
   datatype,
@@ -48,7 +46,7 @@ export const ModelManifest = Type.Object({
   author: Type.String({ minLength: 1, maxLength: 200 }),
   licence: Type.String({ minLength: 1, maxLength: 100 }),
   source: Type.String({ maxLength: 300 }),
-  task: Type.Union(taskNames.map((name) => Type.Literal(name))),
+  task: Type.Enum([...taskNames]),
   onnx: FileRef,
   /** Further files of the task, such as a dictionary. */
   files: Type.Array(FileRef, { maxItems: 16 }),
@@ -57,7 +55,7 @@ export const ModelManifest = Type.Object({
   outputs: Type.Array(TensorSpec, { minItems: 1, maxItems: 16 }),
   /** Task settings such as labels; interpreted by the task only. */
   settings: Type.Record(Type.String({ maxLength: 64 }), Type.Unknown()),
-  unit: Type.Union(unitNames.map((name) => Type.Literal(name))),
+  unit: Type.Enum([...unitNames]),
   golden: Type.Array(
     Type.Object({
       inputs: Type.Array(GoldenTensor, { minItems: 1, maxItems: 16 }),

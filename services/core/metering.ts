@@ -9,8 +9,8 @@ export const AUDIO_SAMPLES_PER_SECOND = 16_000
 
 /**
  * Units of a request, from its inputs alone, so that payer, gateway and provider count the same before any work is done.
- * Rounds up: request 1; text, image, row: elements of the first input's first dimension; kilochar: started 1,000 bytes of
- * text; audio-second: started seconds of 16 kHz samples.
+ * Rounds up: request 1; text, row: elements of the first input's first dimension; image: the same if it has four (a list
+ * of images), else 1; kilochar: started 1,000 bytes of text; audio-second: started seconds of 16 kHz samples.
  */
 export function countUnits(unit: UnitName, inputs: readonly Tensor[]): bigint {
   const first = inputs[0]
@@ -19,9 +19,10 @@ export function countUnits(unit: UnitName, inputs: readonly Tensor[]): bigint {
     case 'request':
       return 1n
     case 'text':
-    case 'image':
     case 'row':
       return atLeastOne(first.shape[0] ?? 1)
+    case 'image':
+      return first.shape.length > 3 ? atLeastOne(first.shape[0] ?? 1) : 1n
     case 'kilochar':
       return atLeastOne(Math.ceil(elementBytes(first).reduce((sum, bytes) => sum + bytes.length, 0) / 1000))
     case 'audio-second':

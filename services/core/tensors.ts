@@ -117,8 +117,8 @@ export function textsOf(tensor: Tensor): string[] {
 }
 
 export function floatsOf(tensor: Tensor): Float32Array {
-  const copy = tensor.data.slice()
-  return new Float32Array(copy.buffer, 0, copy.length / 4)
+  // Not slice(): a Buffer's shares its memory.
+  return new Float32Array(new Uint8Array(tensor.data).buffer)
 }
 
 /**

@@ -6,7 +6,7 @@ import { jurisdictionIndex, purposeIndex } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, structHashOf, type Verifier } from '../core/messages.ts'
 import { checkInputs, countUnits, priceOf } from '../core/metering.ts'
-import type { Committed, Dispatcher, Job, JobResult, Ledger, Reserved } from '../core/ports.ts'
+import type { Committed, Dispatcher, Job, JobResult, KeyStanding, Ledger, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
 import { type Tensor, toJsonTensor } from '../core/tensors.ts'
 import type { Catalog, SellableModel } from './catalog.ts'
@@ -127,7 +127,7 @@ async function reserve(
     }
   }
   if (reserved.ok || reserved.reason === 'repeated') return reserved
-  throw refusalOf(reserved, payer)
+  throw refusalOf(reserved, payer, reserved.reason === 'insufficient' ? await ledger.standing(accountId, key) : null)
 }
 
 async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise<void> {
@@ -139,7 +139,11 @@ async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise
   // Requests run in parallel, so a lower voucher may simply have been overtaken; the ceiling kept is what counts.
 }
 
-function refusalOf(reserved: Exclude<Reserved, { ok: true } | Repeated>, { accountId, key }: Payer): GranaryError {
+function refusalOf(
+  reserved: Exclude<Reserved, { ok: true } | Repeated>,
+  { accountId, key }: Payer,
+  standing: KeyStanding | null,
+): GranaryError {
   switch (reserved.reason) {
     case 'conflict':
       return new GranaryError('idempotency.conflict', 'This Idempotency-Key was used for another body.', {
@@ -160,6 +164,8 @@ function refusalOf(reserved: Exclude<Reserved, { ok: true } | Repeated>, { accou
         limit,
         available: available.toString(),
         required: required.toString(),
+        // The least ceiling with which the request would pass now.
+        ...(standing ? { signAtLeast: (standing.spent + standing.reserved + required).toString() } : {}),
         accountId,
         key,
       })

@@ -1,0 +1,67 @@
+import type { Context, Relayed } from './granary.ts'
+
+export interface Application {
+  account: string
+  nullifier: string
+  deadline: number
+}
+
+export interface Vouch {
+  voucher: string
+  signature: string
+}
+
+const DEADLINE_SECONDS = 3600
+
+/** Chapter 1: membership. Nobody needs gas: everything is signed here and relayed. */
+export class Contribute {
+  readonly #context: Context
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** What the applicant, the registrar and three members sign. */
+  async application(nullifier: string): Promise<Application> {
+    return { account: await this.#context.address(), nullifier, deadline: (await this.#context.now()) + DEADLINE_SECONDS }
+  }
+
+  /** As a member: puts one's own standing behind the applicant. */
+  async vouch(application: Application): Promise<Vouch> {
+    return {
+      voucher: await this.#context.address(),
+      signature: await this.#context.sign('Membership', 'Vouch', { ...application }),
+    }
+  }
+
+  /** As the applicant: joins with the registrar's admission and the vouches; returns the member id. */
+  async join(
+    application: Application,
+    { admission, vouches }: { admission: string; vouches: Vouch[] },
+  ): Promise<{ memberId: string; relayed: Relayed }> {
+    const signature = await this.#context.sign('Membership', 'Application', { ...application })
+    const relayed = await this.#context.relay('Membership', 'join', [application, signature, admission, vouches])
+    const joined = relayed.events.find(({ name }) => name === 'Joined')
+    return { memberId: String(joined?.args.memberId), relayed }
+  }
+
+  /** Asks the registrar that works at this gateway, if one does. */
+  async requestAdmission(application: Application): Promise<string> {
+    const { signature } = await this.#context.http.json<{ signature: string }>({
+      method: 'POST',
+      path: '/v1/admissions',
+      body: application,
+    })
+    return signature
+  }
+
+  /** After probation the vote counts; anyone may say so. */
+  async activate(memberId: string): Promise<Relayed> {
+    return this.#context.relay('Membership', 'activate', [memberId])
+  }
+
+  async leave(memberId: string): Promise<Relayed> {
+    const signature = await this.#context.sign('Membership', 'Leave', { memberId })
+    return this.#context.relay('Membership', 'leaveBySig', [await this.#context.address(), signature])
+  }
+}

@@ -1,0 +1,58 @@
+import { digestOfBytes, encodeManifest, type ModelManifest } from '../core/manifest.ts'
+import type { Context } from './granary.ts'
+
+const DEADLINE_SECONDS = 3600
+
+export interface ModelOffer {
+  manifest: ModelManifest
+  datasets: { datasetId: string; ppm: number }[]
+  parents: string[]
+  /** Mask; a subset of what every parent permits. */
+  purposes: number
+  authorPpm: number
+  derivativePpm: number
+}
+
+/** Chapter 3: models with their lineage. */
+export class Derive {
+  readonly #context: Context
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** Puts bytes to the gateway's IPFS node, from where providers fetch them by CID. */
+  async put(bytes: Uint8Array): Promise<string> {
+    const { cid } = await this.#context.http.json<{ cid: string }>({
+      method: 'POST',
+      path: '/v1/content',
+      body: bytes,
+      retries: 3,
+    })
+    return cid
+  }
+
+  /** Publishes the manifest and registers the model by signature. */
+  async register(offer: ModelOffer): Promise<{ modelId: string; manifestCid: string; transaction: string }> {
+    const { address, sign, relay, now, contracts } = this.#context
+    const bytes = encodeManifest(offer.manifest)
+    const manifestCid = await this.put(bytes)
+    const { datasets, parents, purposes, authorPpm, derivativePpm } = offer
+    const author = await address()
+    const registration = {
+      author,
+      onnxDigest: offer.manifest.onnx.sha256,
+      manifestDigest: digestOfBytes(bytes),
+      datasets,
+      parents,
+      purposes,
+      authorPpm,
+      derivativePpm,
+    }
+    const modelId = (await contracts().read<string>('ModelRegistry', 'modelIdOf', [registration])).toLowerCase()
+    const deadline = (await now()) + DEADLINE_SECONDS
+    const signature = await sign('ModelRegistry', 'RegisterModel', { modelId, author, deadline })
+    const { transaction } = await relay('ModelRegistry', 'registerBySig', [registration, deadline, signature])
+    return { modelId, manifestCid, transaction }
+  }
+}

@@ -1,0 +1,85 @@
+import { errorOfProblem, GranaryError, type Problem } from '../core/errors.ts'
+
+export interface HttpOptions {
+  gatewayUrl: string
+  fetch?: typeof fetch
+  timeoutMs?: number
+}
+
+export interface HttpRequest {
+  method: 'GET' | 'POST' | 'DELETE'
+  path: string
+  body?: unknown
+  headers?: Record<string, string>
+  /** How often a retryable refusal is tried again; only for calls that may be repeated. */
+  retries?: number
+}
+
+/** JSON over HTTP to one gateway: every problem+json comes back as the GranaryError it describes. */
+export interface Http {
+  readonly gatewayUrl: string
+  send(request: HttpRequest): Promise<{ status: number; headers: Headers; bytes: Uint8Array }>
+  json<T>(request: HttpRequest): Promise<T>
+}
+
+const MAX_PAUSE_MS = 2000
+
+export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_000 }: HttpOptions): Http {
+  const origin = gatewayUrl.replace(/\/+$/, '')
+
+  async function once({ method, path, body, headers = {} }: HttpRequest) {
+    const encoded = body === undefined || body instanceof Uint8Array ? body : encodeJson(body)
+    const type = body instanceof Uint8Array ? 'application/octet-stream' : 'application/json'
+    let response: Response
+    try {
+      response = await fetching(`${origin}${path}`, {
+        method,
+        headers: { ...(encoded === undefined ? {} : { 'content-type': headers['content-type'] ?? type }), ...headers },
+        ...(encoded === undefined ? {} : { body: encoded as BodyInit }),
+        signal: AbortSignal.timeout(timeoutMs),
+      })
+    } catch (cause) {
+      const code = cause instanceof Error && cause.name === 'TimeoutError' ? 'deadline.exceeded' : 'gateway.unreachable'
+      throw new GranaryError(code, `The gateway at ${origin} did not answer.`, { cause })
+    }
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    if (response.ok) return { status: response.status, headers: response.headers, bytes }
+    throw errorOfProblem(readProblem(bytes), response.status)
+  }
+
+  async function send(request: HttpRequest) {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await once(request)
+      } catch (error) {
+        const again = error instanceof GranaryError && error.retryable && attempt < (request.retries ?? 0)
+        if (!again) throw error
+        await new Promise((resolve) =>
+          setTimeout(resolve, Math.min(MAX_PAUSE_MS, 100 * 2 ** attempt) * (0.5 + Math.random() / 2)),
+        )
+      }
+    }
+  }
+
+  return {
+    gatewayUrl: origin,
+    send,
+    async json<T>(request: HttpRequest): Promise<T> {
+      const { bytes } = await send(request)
+      return JSON.parse(new TextDecoder().decode(bytes)) as T
+    },
+  }
+}
+
+/** JSON with bigints as decimal strings, as every body of the gateway has them. */
+export function encodeJson(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value, (_, field) => (typeof field === 'bigint' ? field.toString() : field)))
+}
+
+function readProblem(bytes: Uint8Array): Partial<Problem> {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes)) as Partial<Problem>
+  } catch {
+    return {}
+  }
+}

@@ -1,0 +1,7 @@
+export type { InferAnswer, InferBody } from '../core/api.ts'
+export { jurisdictionsMask, purposesMask, type Terms } from '../core/consent.ts'
+export { GranaryError } from '../core/errors.ts'
+export { formatDollars, parseDollars } from '../core/money.ts'
+export { Granary, type GranaryOptions } from './granary.ts'
+export { Meter } from './meter.ts'
+export { decryptBytes, encryptBytes, makeSealingKey, openContentKey, sealContentKey } from './sealing.ts'

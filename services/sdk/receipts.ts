@@ -1,0 +1,49 @@
+import type { InferAnswer, ReceiptBody } from '../core/api.ts'
+import { GranaryError } from '../core/errors.ts'
+import { digestOf, signerOf, structHashOf, type Verifier } from '../core/messages.ts'
+import { commitTensors, fromJsonTensor, type JsonTensor } from '../core/tensors.ts'
+
+export interface ReceiptCheck {
+  answer: InferAnswer
+  escrow: Verifier
+  collector: string
+  accountId: string
+  key: string
+  /** The most the caller has agreed to for this request. */
+  max: bigint
+}
+
+/**
+ * Refuses an answer whose receipt does not hold: outputs that differ from what the provider committed to, a charge above the
+ * price or the agreement, a head that does not follow, a signature that is not the collector's.
+ */
+export function checkReceipt({ answer, escrow, collector, accountId, key, max }: ReceiptCheck): void {
+  const { receipt } = answer
+  const refuse = (why: string) => {
+    throw new GranaryError('receipt.wrong', `The receipt does not hold: ${why}.`, { requestId: answer.id })
+  }
+  if (receipt.accountId !== accountId || receipt.key !== key) refuse('it is for another account or key')
+  const outputs = answer.outputs.map((output) => fromJsonTensor(output as JsonTensor))
+  if (commitTensors(outputs, receipt.outputSalt) !== receipt.job.outputCommitment)
+    refuse('the outputs are not those that the provider signed')
+  if (answer.modelId !== receipt.job.modelId) refuse('it is for another model')
+  const charged = BigInt(answer.charged)
+  if (charged !== BigInt(receipt.job.units ?? -1) * BigInt(receipt.job.unitPrice ?? -1))
+    refuse('the charge is not units times price')
+  if (charged > max) refuse(`it charges ${charged}, more than the ${max} agreed`)
+  const value = receiptValue(receipt, charged)
+  if (structHashOf('InferenceEscrow', 'Receipt', value) !== receipt.head) refuse('its head is not its hash')
+  const signer = signerOf(digestOf('InferenceEscrow', 'Receipt', escrow, value), receipt.collectorSignature)
+  if (signer?.toLowerCase() !== collector) refuse('the collector did not sign it')
+}
+
+function receiptValue({ job, accountId, key, sequence, previousHead }: ReceiptBody, charged: bigint) {
+  return {
+    jobHash: structHashOf('InferenceEscrow', 'JobReceipt', job),
+    accountId,
+    key,
+    sequence: BigInt(sequence),
+    charged,
+    previousHead,
+  }
+}
