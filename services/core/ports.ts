@@ -361,6 +361,8 @@ export interface BatchOutcome {
   /** Indices that the contract skipped, with its reason. */
   skippedRows: { row: number; reason: string }[]
   refusedLanes: number[]
+  /** Block time less the maximum settlement age: what was served before can never be credited any more. */
+  expiredBefore?: number
   /** What each lane's gross was split into. */
   lanes: { modelId: string; provider: string; gross: bigint; protocolFee: bigint; collectorFee: bigint; royalties: bigint }[]
 }

@@ -76,7 +76,7 @@ export async function openGateway(
   }
 
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
-  catalogRoutes(app, { catalog, consent, chain, ledger, rails, purposes })
+  catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
   inferRoutes(app, { shop, rails })
   accountRoutes(app, { ledger, sessions, payers, vault, relay, consent, escrow, token, collector })
   relayRoutes(app, { relay, registrar: config.registrar, membership })

@@ -26,7 +26,8 @@ await runProcess({
     )
     const hub = stack.use(
       new WebSocketHub({
-        verifiers: verifiersOf(chain.chainId, chain.addresses),
+        providerRegistry: { chainId: chain.chainId, address: deployment.contracts.ProviderRegistry ?? '' },
+        escrow: { chainId: chain.chainId, address: deployment.contracts.InferenceEscrow ?? '' },
         gateway: collector.address.toLowerCase(),
         contentAddresses: () => store.addresses(),
         operatorOf: async (sessionKey) => {
@@ -44,10 +45,3 @@ await runProcess({
     return stack.move()
   },
 })
-
-function verifiersOf(chainId: bigint, addresses: Readonly<Record<string, string>>) {
-  return {
-    escrow: { chainId, address: addresses.InferenceEscrow ?? '' },
-    providers: { chainId, address: addresses.ProviderRegistry ?? '' },
-  }
-}

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { purposesOfMask } from '../../core/consent.ts'
-import type { Chain, Ledger } from '../../core/ports.ts'
+import type { Chain, Dispatcher, Ledger } from '../../core/ports.ts'
 import type { Catalog, SellableModel } from '../catalog.ts'
 import type { Rails } from '../challenge.ts'
 import type { ConsentWatch } from '../consent-watch.ts'
@@ -10,12 +10,15 @@ export interface CatalogContext {
   consent: ConsentWatch
   chain: Chain
   ledger: Ledger
+  dispatcher: Dispatcher
   rails: Rails
   purposes: readonly string[]
 }
 
 /** What can be bought here, from whom, at what price, and whether the gateway is able to serve. */
-export function catalogRoutes(app: FastifyInstance, { catalog, consent, chain, ledger, rails, purposes }: CatalogContext): void {
+export function catalogRoutes(app: FastifyInstance, context: CatalogContext): void {
+  const { catalog, consent, chain, ledger, rails } = context
+
   app.get('/', async () => ({
     name: 'Granary gateway',
     documentation: 'docs/PROTOCOL.md',
@@ -45,13 +48,13 @@ export function catalogRoutes(app: FastifyInstance, { catalog, consent, chain, l
       .send({ live: true, ready, ledger: ledgerUp, head: consent.head, freshHead: consent.isFresh() })
   })
 
-  app.get('/v1/purposes', async () => ({ purposes }))
+  app.get('/v1/purposes', async () => ({ purposes: context.purposes }))
 
-  app.get('/v1/models', async () => ({ models: (await catalog.list()).map((model) => describe(model, purposes)) }))
+  app.get('/v1/models', async () => ({ models: (await catalog.list()).map((model) => describe(model, context)) }))
 
   app.get<{ Params: { model: string } }>('/v1/models/:model', async (request) => {
     const model = await catalog.find(request.params.model)
-    return { ...describe(model, purposes), manifest: model.manifest }
+    return { ...describe(model, context), manifest: model.manifest }
   })
 
   app.get<{ Params: { datasetId: string } }>('/v1/datasets/:datasetId', async (request) => {
@@ -60,7 +63,8 @@ export function catalogRoutes(app: FastifyInstance, { catalog, consent, chain, l
   })
 }
 
-function describe({ modelId, manifest, state, offers }: SellableModel, purposes: readonly string[]) {
+function describe({ modelId, manifest, state, offers }: SellableModel, { purposes, dispatcher }: CatalogContext) {
+  const ready = dispatcher.workers().filter((worker) => worker.ready.has(modelId))
   return {
     modelId,
     name: manifest.name,
@@ -74,5 +78,6 @@ function describe({ modelId, manifest, state, offers }: SellableModel, purposes:
     inputs: manifest.inputs,
     outputs: manifest.outputs,
     offers: offers.map(({ provider, unitPrice }) => ({ provider, unitPrice: unitPrice.toString() })),
+    servedBy: offers.map(({ provider }) => provider).filter((provider) => ready.some((worker) => worker.provider === provider)),
   }
 }

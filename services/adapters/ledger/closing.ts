@@ -1,0 +1,154 @@
+import { GranaryError } from '../../core/errors.ts'
+import type { BatchOutcome } from '../../core/ports.ts'
+import { type BatchRecord, lockAccountsOf, lockBatch } from './batches.ts'
+import { ledgerAccount } from './committing.ts'
+import type { Query } from './database.ts'
+import { laneOf } from './drafting.ts'
+
+/** Reasons for which the contract skips a row that may well pass later, and those that no later batch can cure. */
+const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
+const terminal = new Set(['Unsigned', 'Unfunded', 'KeyEnded'])
+
+interface BatchedRequest {
+  request_id: string
+  account_id: string
+  key: string
+  model_id: string
+  provider: string
+  purpose: number
+  charged: string
+  served_at: string
+}
+
+type Fate = { state: 'FINAL' | 'COMMITTED' | 'VOIDED'; reason: string | null }
+type Judged = BatchedRequest & Fate
+
+export interface Closed {
+  final: number
+  retried: number
+  voided: number
+}
+
+/** Books what the chain did with a batch; the second call for the same batch changes nothing. */
+export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<Closed> {
+  const batch = await lockBatch(query, outcome.batchId)
+  if (batch.state === 'FINAL' && batch.outcome) return batch.outcome
+  if (batch.state !== 'OPEN')
+    throw new GranaryError('internal', 'Only an open batch can be closed.', { batchId: outcome.batchId })
+  await lockAccountsOf(query, batch)
+  const requests = await judge(query, { batch, outcome })
+  const [applied, retried, voided] = (['FINAL', 'COMMITTED', 'VOIDED'] as const).map((state) =>
+    requests.filter((request) => request.state === state),
+  )
+  checkGross(applied ?? [], outcome)
+  await writeFates(query, requests)
+  await giveBack(query, voided ?? [])
+  await writeSplit(query, { batch, outcome })
+  const closed = { final: applied?.length ?? 0, retried: retried?.length ?? 0, voided: voided?.length ?? 0 }
+  await query(
+    `UPDATE batches SET state = 'FINAL', transaction_hash = $2, block = $3, block_hash = $4, outcome = $5::jsonb WHERE batch_id = $1`,
+    [outcome.batchId, outcome.transaction, outcome.block, outcome.blockHash, JSON.stringify(closed)],
+  )
+  return closed
+}
+
+async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<Judged[]> {
+  const { rows } = await query<BatchedRequest>(
+    `SELECT q.request_id, q.account_id, q.key, q.model_id, q.provider, q.purpose, q.charged, c.served_at
+     FROM requests q JOIN receipts c USING (request_id) WHERE q.batch_id = $1 ORDER BY q.account_id, c.sequence`,
+    [batch.batch_id],
+  )
+  const rowOf = new Map(batch.rows.flatMap((row, index) => row.requestIds.map((requestId) => [requestId, index] as const)))
+  const laneIndex = new Map(batch.lanes.map((lane, index) => [laneOf({ ...lane, model_id: lane.modelId }), index]))
+  const skipped = new Map(outcome.skippedRows.map(({ row, reason }) => [row, reason]))
+  const refused = new Set(outcome.refusedLanes)
+  return rows.map((request) => {
+    const lane = laneIndex.get(laneOf(request))
+    const skip = skipped.get(rowOf.get(request.request_id) ?? -1)
+    const laneRefused = skip === 'LaneRefused' || (lane !== undefined && refused.has(lane))
+    const servedAt = Number(request.served_at)
+    const isLast = servedAt >= (batch.lanes[lane ?? -1]?.lastServedAt ?? Number.POSITIVE_INFINITY)
+    return { ...request, ...fateOf({ skip, laneRefused, isPast: isLast || servedAt < (outcome.expiredBefore ?? 0) }) }
+  })
+}
+
+/**
+ * A lane is judged by its latest job: that one can't be credited again, nor what has become too old; the earlier ones may
+ * pass in a lane that ends sooner.
+ */
+function fateOf({ skip, laneRefused, isPast }: { skip: string | undefined; laneRefused: boolean; isPast: boolean }): Fate {
+  if (skip !== undefined && skip !== 'LaneRefused') {
+    if (retriable.has(skip)) return { state: 'COMMITTED', reason: skip }
+    if (terminal.has(skip)) return { state: 'VOIDED', reason: skip }
+    throw new GranaryError('internal', `The contract skipped a row for an unknown reason: ${skip}.`)
+  }
+  if (!laneRefused) return { state: 'FINAL', reason: null }
+  return { state: isPast ? 'VOIDED' : 'COMMITTED', reason: 'LaneRefused' }
+}
+
+/** Ledger and chain agree on each model's and provider's gross to the unit, or nothing is booked. */
+function checkGross(applied: readonly Judged[], { lanes, batchId }: BatchOutcome): void {
+  const difference = new Map<string, bigint>()
+  const add = (account: string, amount: bigint) => difference.set(account, (difference.get(account) ?? 0n) + amount)
+  for (const { model_id, provider, charged } of applied) add(ledgerAccount.lane(model_id, provider), BigInt(charged))
+  for (const { modelId, provider, gross } of lanes) add(ledgerAccount.lane(modelId, provider), -gross)
+  const wrong = [...difference].find(([, amount]) => amount !== 0n)
+  if (wrong) {
+    throw new GranaryError('internal', 'The chain settled another amount than the ledger has in the batch.', {
+      batchId,
+      lane: wrong[0],
+      difference: wrong[1].toString(),
+    })
+  }
+}
+
+async function writeFates(query: Query, requests: readonly Judged[]): Promise<void> {
+  await query(
+    `UPDATE requests q SET state = f.state::request_state, reason = f.reason, batch_id = CASE WHEN f.state = 'FINAL' THEN q.batch_id END
+     FROM unnest($1::text[], $2::text[], $3::text[]) AS f(request_id, state, reason) WHERE q.request_id = f.request_id`,
+    [requests.map(({ request_id }) => request_id), requests.map(({ state }) => state), requests.map(({ reason }) => reason)],
+  )
+}
+
+/** What can never be credited is not the payer's debt: entries reversed, sums lowered. */
+async function giveBack(query: Query, voided: readonly Judged[]): Promise<void> {
+  if (voided.length === 0) return
+  const ids = voided.map(({ request_id }) => request_id)
+  await query(
+    `INSERT INTO entries (request_id, ledger_account, amount)
+     SELECT request_id, ledger_account, -amount FROM entries WHERE request_id = ANY($1) ORDER BY id`,
+    [ids],
+  )
+  await query(
+    `UPDATE keys k SET spent = k.spent - v.amount
+     FROM (SELECT account_id, key, sum(charged) AS amount FROM requests WHERE request_id = ANY($1) GROUP BY account_id, key) v
+     WHERE k.account_id = v.account_id AND k.key = v.key`,
+    [ids],
+  )
+  await query(
+    `UPDATE accounts a SET charged = a.charged - v.amount
+     FROM (SELECT account_id, sum(charged) AS amount FROM requests WHERE request_id = ANY($1) GROUP BY account_id) v
+     WHERE a.account_id = v.account_id`,
+    [ids],
+  )
+}
+
+/** Each lane's gross goes where the contract sent it; the provider has what the others leave. */
+async function writeSplit(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<void> {
+  const entries = outcome.lanes.flatMap(({ modelId, provider, gross, protocolFee, collectorFee, royalties }) => {
+    const providerPart = gross - protocolFee - collectorFee - royalties
+    if (providerPart < 0n) throw new GranaryError('internal', 'A lane was split into more than its gross.', { modelId, provider })
+    return [
+      { account: ledgerAccount.lane(modelId, provider), amount: -gross },
+      { account: ledgerAccount.protocol, amount: protocolFee },
+      { account: ledgerAccount.collector(batch.collector), amount: collectorFee },
+      { account: ledgerAccount.royalties(modelId), amount: royalties },
+      { account: ledgerAccount.provider(provider), amount: providerPart },
+    ]
+  })
+  const moved = entries.filter(({ amount }) => amount !== 0n)
+  await query(
+    'INSERT INTO entries (batch_id, ledger_account, amount) SELECT $1, e.account, e.amount FROM unnest($2::text[], $3::numeric[]) AS e(account, amount)',
+    [batch.batch_id, moved.map(({ account }) => account), moved.map(({ amount }) => amount.toString())],
+  )
+}

@@ -1,0 +1,196 @@
+import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/ports.ts'
+import { type AccountRow, configOf } from './accounts.ts'
+import type { Query } from './database.ts'
+
+/** Receipts in one batch, and accounts looked at for it: what one transaction may hold. */
+const MAX_RECEIPTS = 10_000
+
+type Options = Parameters<SettlementLedger['draftBatch']>[0]
+
+interface Candidate {
+  request_id: string
+  account_id: string
+  key: string
+  model_id: string
+  provider: string
+  purpose: number
+  charged: string
+  served_at: string
+  head: string
+}
+
+interface KeyFunds {
+  account_id: string
+  key: string
+  from: string
+  chain_cap: string | null
+  ceiling: string
+  usage_head: string
+  signature: string
+  account: AccountRow
+}
+
+interface OpenRow {
+  funds: KeyFunds
+  taken: Candidate[]
+  total: bigint
+  /** Receipts that the deposit no longer covers, after a withdrawal. */
+  unfunded: Candidate[]
+}
+
+/**
+ * Gathers the oldest receipts. A row's `from` must be what the chain says when the batch arrives, so a key waits while an
+ * earlier batch of it is open, and until the mirror shows what that batch has spent.
+ */
+export async function draftBatch(query: Query, options: Options): Promise<BatchDraft | null> {
+  const accounts = await lockAccountsToSettle(query, options)
+  if (accounts.size === 0) return null
+  const funds = await settleableKeys(query, accounts)
+  const candidates = await candidatesOf(query, options, funds)
+  const draft = { open: new Map<string, OpenRow>(), lanes: new Set<string>(), options }
+  fill(draft, { candidates, funds })
+  // What the deposit does not cover goes in only where nothing else is left: then the chain's refusal ends it.
+  for (const row of draft.open.values()) {
+    if (row.total === 0n) for (const candidate of row.unfunded) take(draft, row, candidate)
+  }
+  const rows = [...draft.open.values()].filter(({ total }) => total > 0n)
+  const gross = rows.reduce((sum, { total }) => sum + total, 0n)
+  if (rows.length === 0 || gross < options.minGross) return null
+  return draftOf(options, rows)
+}
+
+/** Locks in id order, then looks again: what was committed meanwhile is in. */
+async function lockAccountsToSettle(query: Query, { collector, servedBefore }: Options): Promise<Map<string, AccountRow>> {
+  const { rows: found } = await query<{ account_id: string }>(
+    `SELECT q.account_id FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
+     WHERE a.collector = $1 AND q.state = 'COMMITTED' AND c.served_at < $2
+     GROUP BY q.account_id ORDER BY min(c.served_at), q.account_id LIMIT $3`,
+    [collector, servedBefore, MAX_RECEIPTS],
+  )
+  if (found.length === 0) return new Map()
+  const { rows } = await query<AccountRow>(
+    'SELECT * FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE',
+    [found.map(({ account_id }) => account_id)],
+  )
+  return new Map(rows.map((row) => [row.account_id, row]))
+}
+
+/** Keys without an open batch for which the chain's spending and our unsettled receipts add up to our own. */
+async function settleableKeys(query: Query, accounts: ReadonlyMap<string, AccountRow>): Promise<Map<string, KeyFunds>> {
+  const { rows } = await query<Omit<KeyFunds, 'account'>>(
+    `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from FROM keys k
+     JOIN accounts a USING (account_id)
+     CROSS JOIN LATERAL (SELECT CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END AS from) f
+     CROSS JOIN LATERAL (SELECT coalesce(sum(charged), 0) AS unsettled, count(*) FILTER (WHERE state = 'BATCHED') AS batched
+       FROM requests q WHERE q.account_id = k.account_id AND q.key = k.key AND q.state IN ('COMMITTED', 'BATCHED')) u
+     WHERE k.account_id = ANY($1) AND k.signature IS NOT NULL AND (k.key = a.payer OR k.chain_cap IS NOT NULL)
+       AND u.batched = 0 AND f.from + u.unsettled = k.spent`,
+    [[...accounts.keys()]],
+  )
+  const funds = rows.flatMap((row) => {
+    const account = accounts.get(row.account_id)
+    return account ? [{ ...row, account }] : []
+  })
+  return new Map(funds.map((row) => [idOf(row), row]))
+}
+
+async function candidatesOf(query: Query, { servedBefore }: Options, funds: ReadonlyMap<string, KeyFunds>): Promise<Candidate[]> {
+  if (funds.size === 0) return []
+  const keys = [...funds.values()]
+  const { rows } = await query<Candidate>(
+    `SELECT q.request_id, q.account_id, q.key, q.model_id, q.provider, q.purpose, q.charged, c.served_at, c.head
+     FROM unnest($1::text[], $2::text[]) AS k(account_id, key)
+     JOIN requests q ON q.account_id = k.account_id AND q.key = k.key AND q.state = 'COMMITTED'
+     JOIN receipts c USING (request_id)
+     WHERE c.served_at < $3 ORDER BY c.served_at, q.account_id, c.sequence LIMIT $4`,
+    [keys.map(({ account_id }) => account_id), keys.map(({ key }) => key), servedBefore, MAX_RECEIPTS],
+  )
+  return rows
+}
+
+interface Draft {
+  open: Map<string, OpenRow>
+  lanes: Set<string>
+  options: Options
+}
+
+/** Oldest first; a receipt that fits into no row or lane of this batch, or above its voucher, waits for the next. */
+function fill(
+  draft: Draft,
+  { candidates, funds }: { candidates: readonly Candidate[]; funds: ReadonlyMap<string, KeyFunds> },
+): void {
+  const left = new Map<string, bigint>()
+  for (const candidate of candidates) {
+    const keyFunds = funds.get(idOf(candidate))
+    if (!keyFunds) continue
+    const known = draft.open.get(idOf(candidate))
+    if (!known && draft.open.size >= draft.options.maxRows) continue
+    const row = known ?? { funds: keyFunds, taken: [], total: 0n, unfunded: [] }
+    const { account_id, chain_deposit, chain_charged } = keyFunds.account
+    const funded = left.get(account_id) ?? BigInt(chain_deposit) - BigInt(chain_charged)
+    const charged = BigInt(candidate.charged)
+    if (charged > funded) row.unfunded.push(candidate)
+    else if (take(draft, row, candidate)) left.set(account_id, funded - charged)
+    draft.open.set(idOf(candidate), row)
+  }
+}
+
+/** A receipt that cost nothing needs no lane. */
+function take({ lanes, options }: Draft, row: OpenRow, candidate: Candidate): boolean {
+  const charged = BigInt(candidate.charged)
+  if (BigInt(row.funds.from) + row.total + charged > limitOf(row.funds)) return false
+  if (charged > 0n && !lanes.has(laneOf(candidate))) {
+    if (lanes.size >= options.maxLanes) return false
+    lanes.add(laneOf(candidate))
+  }
+  row.taken.push(candidate)
+  row.total += charged
+  return true
+}
+
+function limitOf({ ceiling, chain_cap }: KeyFunds): bigint {
+  const [signed, cap] = [BigInt(ceiling), BigInt(chain_cap ?? ceiling)]
+  return signed < cap ? signed : cap
+}
+
+/** Lanes are numbered anew, since a row that ended up empty may have opened some. */
+function draftOf({ batchId, collector }: Options, open: readonly OpenRow[]): BatchDraft {
+  const lanes = new Map<string, BatchLane & { index: number }>()
+  const rows = open.map((row) => rowOf(row, lanes))
+  return {
+    batchId,
+    collector,
+    lanes: [...lanes.values()].map(({ index: _, ...lane }) => lane),
+    rows,
+    leaves: open.flatMap(({ taken }) => taken.map(({ head }) => head)),
+  }
+}
+
+function rowOf({ funds, taken }: OpenRow, lanes: Map<string, BatchLane & { index: number }>): BatchRow {
+  const amounts = new Map<number, bigint>()
+  for (const candidate of taken) {
+    const { model_id: modelId, provider, purpose, served_at, charged } = candidate
+    if (BigInt(charged) === 0n) continue
+    const lane = lanes.get(laneOf(candidate)) ?? { modelId, provider, purpose, lastServedAt: 0, index: lanes.size }
+    lanes.set(laneOf(candidate), { ...lane, lastServedAt: Math.max(lane.lastServedAt, Number(served_at)) })
+    amounts.set(lane.index, (amounts.get(lane.index) ?? 0n) + BigInt(charged))
+  }
+  const { account_id: accountId, key, ceiling, usage_head: usageHead, signature } = funds
+  return {
+    accountId,
+    config: configOf(funds.account),
+    key,
+    from: BigInt(funds.from),
+    voucher: { accountId, key, ceiling: BigInt(ceiling), usageHead, signature },
+    parts: [...amounts].map(([lane, amount]) => ({ lane, amount })),
+    requestIds: taken.map(({ request_id }) => request_id),
+  }
+}
+
+function idOf({ account_id, key }: { account_id: string; key: string }): string {
+  return `${account_id}:${key}`
+}
+
+export function laneOf({ model_id, provider, purpose }: Pick<Candidate, 'model_id' | 'provider' | 'purpose'>): string {
+  return `${model_id}:${provider}:${purpose}`
+}

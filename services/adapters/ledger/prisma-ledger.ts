@@ -1,0 +1,32 @@
+import type { Ledger } from '../../core/ports.ts'
+import type { Log } from '../log.ts'
+import { openAccounts } from './accounts.ts'
+import { openCommits } from './committing.ts'
+import { openCredentials } from './credentials.ts'
+import { openDatabase } from './database.ts'
+import { migrate } from './migrate.ts'
+import { openMirror } from './mirror.ts'
+import { openReservations } from './reserving.ts'
+import { openSettlement } from './settlement.ts'
+
+/**
+ * The ledger on PostgreSQL, at its newest migration. Several processes may open the same database. What a method has
+ * answered is on the disk; `ledger.unavailable` means that it may or may not have happened, and that it may be repeated.
+ */
+export async function openLedger({ url, log, connections }: { url: string; log?: Log; connections?: number }): Promise<Ledger> {
+  const applied = await migrate(url)
+  if (applied.length > 0) log?.info({ event: 'ledger.migrated', applied })
+  const database = openDatabase({ url, log, ...(connections === undefined ? {} : { connections }) })
+  return {
+    ...openAccounts(database),
+    ...openReservations(database),
+    ...openCommits(database),
+    ...openCredentials(database),
+    ...openSettlement(database),
+    ...openMirror(database),
+    async ping() {
+      await database.query('SELECT 1')
+    },
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  }
+}

@@ -1,0 +1,78 @@
+import { GranaryError } from '../../core/errors.ts'
+import type { BatchDraft, SettlementLedger } from '../../core/ports.ts'
+import { type BatchRecord, batchOf, lockAccountsOf, lockBatch } from './batches.ts'
+import { closeBatch } from './closing.ts'
+import type { Database, Query } from './database.ts'
+import { draftBatch } from './drafting.ts'
+
+const MAX_OPEN_BATCHES = 256
+
+/** Chapter 5, the ledger's side: which receipts make a batch, and what became of it. */
+export function openSettlement({ query, transaction }: Database): SettlementLedger {
+  return {
+    draftBatch: (options) =>
+      transaction(async (under) => {
+        const draft = await draftBatch(under, options)
+        if (draft) await store(under, draft)
+        return draft
+      }),
+
+    async recordTransaction(batchId, { raw, hash, nonce }) {
+      const { rowCount } = await query(
+        `UPDATE batches SET raw = $2, transaction_hash = $3, nonce = $4 WHERE batch_id = $1 AND state = 'OPEN'`,
+        [batchId, raw, hash, nonce],
+      )
+      if (rowCount !== 1) throw new GranaryError('internal', 'Only an open batch takes a transaction.', { batchId })
+    },
+
+    async openBatches(collector) {
+      const { rows } = await query<BatchRecord>(
+        `SELECT * FROM batches WHERE collector = $1 AND state = 'OPEN' ORDER BY nonce NULLS LAST, batch_id LIMIT $2`,
+        [collector, MAX_OPEN_BATCHES],
+      )
+      return rows.map(batchOf)
+    },
+
+    closeBatch: (outcome) => transaction((under) => closeBatch(under, outcome)),
+
+    dropBatch: (batchId) =>
+      transaction(async (under) => {
+        const batch = await lockBatch(under, batchId)
+        if (batch.state === 'DROPPED') return
+        if (batch.state === 'FINAL') throw new GranaryError('internal', 'A final batch cannot be dropped.', { batchId })
+        await lockAccountsOf(under, batch)
+        await under(`UPDATE requests SET state = 'COMMITTED', batch_id = NULL, reason = 'batch.dropped' WHERE batch_id = $1`, [
+          batchId,
+        ])
+        await under(`UPDATE batches SET state = 'DROPPED' WHERE batch_id = $1`, [batchId])
+      }),
+
+    async exposure(collector) {
+      const { rows } = await query<{ requests: string; amount: string; oldest: string | null }>(
+        `SELECT count(*) AS requests, coalesce(sum(q.charged), 0) AS amount, min(c.served_at) AS oldest
+         FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
+         WHERE a.collector = $1 AND q.state IN ('COMMITTED', 'BATCHED') AND q.charged > 0`,
+        [collector],
+      )
+      const { requests = '0', amount = '0', oldest = null } = rows[0] ?? {}
+      return { requests: Number(requests), amount: BigInt(amount), oldestServedAt: oldest === null ? null : Number(oldest) }
+    },
+  }
+}
+
+async function store(query: Query, { batchId, collector, lanes, rows, leaves }: BatchDraft): Promise<void> {
+  const asText = (_: string, part: unknown) => (typeof part === 'bigint' ? part.toString() : part)
+  await query(`INSERT INTO batches (batch_id, collector, lanes, rows, leaves) VALUES ($1, $2, $3::jsonb, $4::jsonb, $5)`, [
+    batchId,
+    collector,
+    JSON.stringify(lanes),
+    JSON.stringify(rows, asText),
+    leaves,
+  ])
+  const requestIds = rows.flatMap((row) => row.requestIds)
+  const { rowCount } = await query(
+    `UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL WHERE request_id = ANY($2) AND state = 'COMMITTED'`,
+    [batchId, requestIds],
+  )
+  if (rowCount !== requestIds.length) throw new GranaryError('internal', 'A receipt would be in two batches.', { batchId })
+}

@@ -1,0 +1,196 @@
+import { formatDollars, Granary, GranaryError, parseDollars, purposesMask } from '../sdk/index.ts'
+import type { CliConfig } from './config.ts'
+
+export interface Invocation {
+  args: string[]
+  flags: Record<string, string | boolean | undefined>
+  config: CliConfig
+}
+
+/** What is printed: `lines` for people, `value` with --json. */
+export interface Outcome {
+  lines: string[]
+  value: unknown
+}
+
+export interface Command {
+  usage: string
+  says: string
+  run(invocation: Invocation): Promise<Outcome>
+}
+
+const DEFAULT_KEY_SECONDS = 90 * 24 * 3600
+
+/** By chapter and act: each is one call of the SDK. */
+export const commands: Record<string, Command> = {
+  'model list': {
+    usage: 'model list',
+    says: 'what can be bought here',
+    async run(invocation) {
+      const models = (await (await open(invocation)).models()) as {
+        name: string
+        title: string
+        unit: string
+        licence: string
+        offers: { unitPrice: string }[]
+        servedBy: string[]
+      }[]
+      const lines = models.map(({ name, title, unit, licence, offers, servedBy }) => {
+        const prices = offers.map(({ unitPrice }) => formatDollars(BigInt(unitPrice)))
+        return `${name.padEnd(20)} ${title} (${licence}): ${prices[0] ?? 'no offer'} per ${unit}, ${servedBy.length} serving`
+      })
+      return { lines, value: models }
+    },
+  },
+  infer: {
+    usage: 'infer MODEL --input name=value [--purpose P] (GRANARY_API_KEY, or --key-file to pay by voucher)',
+    says: 'one paid inference',
+    async run(invocation) {
+      const { flags, config } = invocation
+      const granary = await open(invocation)
+      const body = {
+        model: argument(invocation, 0, 'MODEL'),
+        inputs: readInput(flags.input),
+        ...(flags.purpose ? { purpose: String(flags.purpose) } : {}),
+      }
+      const answer = config.apiKey
+        ? await granary.infer(body, { apiKey: config.apiKey })
+        : await (await granary.account.meter({ maxPerRequest: amount(flags['max-price'] ?? '1', '--max-price') })).infer(body)
+      const outputs = answer.outputs.map(({ name, data }) => `${name}: ${JSON.stringify(data).slice(0, 200)}`)
+      return { lines: [...outputs, `charged ${formatDollars(BigInt(answer.charged))} for ${answer.units} units`], value: answer }
+    },
+  },
+  'account deposit': {
+    usage: 'account deposit DOLLARS --key-file F',
+    says: 'deposits by signature, without gas',
+    async run(invocation) {
+      const deposited = await (await open(invocation)).account.deposit(amount(argument(invocation, 0, 'DOLLARS'), 'DOLLARS'))
+      return { lines: [`deposited into account ${deposited.accountId}`], value: deposited }
+    },
+  },
+  'account show': {
+    usage: 'account show --key-file F',
+    says: 'deposit, charges and ceilings as the gateway has them',
+    async run(invocation) {
+      const standing = await (await (await open(invocation)).account.meter({ maxPerRequest: 0n })).standing()
+      if (!standing) return { lines: ['no confirmed deposit here yet'], value: null }
+      return { lines: Object.entries(standing).map(([name, value]) => `${name.padEnd(16)} ${value}`), value: standing }
+    },
+  },
+  'account statement': {
+    usage: 'account statement --key-file F',
+    says: 'the latest requests, what each cost and whether it is settled',
+    async run(invocation) {
+      const lines = await (await (await open(invocation)).account.meter({ maxPerRequest: 0n })).statement(100)
+      return {
+        lines: lines.map(
+          ({ sequence, modelId, charged, state }) => `${sequence}  ${modelId?.slice(0, 12)}…  ${charged}  ${state}`,
+        ),
+        value: lines,
+      }
+    },
+  },
+  'account key': {
+    usage: 'account key --cap DOLLARS [--label L] --key-file F',
+    says: 'makes an API key; its cap is money entrusted to the gateway',
+    async run(invocation) {
+      const { flags } = invocation
+      const cap = amount(flags.cap, '--cap')
+      const made = await (await open(invocation)).account.createApiKey({
+        cap,
+        lifeSeconds: DEFAULT_KEY_SECONDS,
+        label: String(flags.label ?? 'cli'),
+      })
+      return { lines: [made.apiKey, 'This is shown once. It can spend at most the cap.'], value: made }
+    },
+  },
+  'consent withdraw': {
+    usage: 'consent withdraw DATASET --key-file F',
+    says: 'ends consent by signature, for good',
+    async run(invocation) {
+      const relayed = await (await open(invocation)).consent.withdraw(argument(invocation, 0, 'DATASET'))
+      return { lines: [`withdrawn in block ${relayed.block}`], value: relayed }
+    },
+  },
+  'consent narrow': {
+    usage: 'consent narrow DATASET --remove purpose,purpose --key-file F',
+    says: 'removes purposes; nothing can be added',
+    async run(invocation) {
+      const removePurposes = purposesMask(
+        String(invocation.flags.remove ?? '')
+          .split(',')
+          .filter(Boolean),
+      )
+      const relayed = await (await open(invocation)).consent.narrow(argument(invocation, 0, 'DATASET'), {
+        removePurposes,
+        removeJurisdictions: 0n,
+        endsAt: 0,
+      })
+      return { lines: [`narrowed in block ${relayed.block}`], value: relayed }
+    },
+  },
+  'earnings claim': {
+    usage: 'earnings claim PAYEE --model MODEL --epochs E,E --key-file F',
+    says: "pulls and claims a dataset's or model's income of closed epochs",
+    async run(invocation) {
+      const { flags } = invocation
+      const payeeId = argument(invocation, 0, 'PAYEE')
+      const epochs = String(flags.epochs ?? '')
+        .split(',')
+        .filter(Boolean)
+        .map(BigInt)
+      const granary = await open(invocation)
+      await granary.earnings.pull(String(flags.model ?? ''), payeeId, epochs)
+      const { amount: claimed, relayed } = await granary.earnings.claim(payeeId, epochs)
+      return {
+        lines: [`claimed ${formatDollars(claimed)} in block ${relayed.block}`],
+        value: { claimed: claimed.toString(), relayed },
+      }
+    },
+  },
+  'contribute leave': {
+    usage: 'contribute leave MEMBER --key-file F',
+    says: 'leaves the cooperative by signature',
+    async run(invocation) {
+      const relayed = await (await open(invocation)).contribute.leave(argument(invocation, 0, 'MEMBER'))
+      return { lines: [`left in block ${relayed.block}`], value: relayed }
+    },
+  },
+  'govern vote': {
+    usage: 'govern vote PROPOSAL for|against|abstain --key-file F',
+    says: 'votes by signature, without gas',
+    async run(invocation) {
+      const support = ['against', 'for', 'abstain'].indexOf(argument(invocation, 1, 'for|against|abstain'))
+      if (support < 0) throw new GranaryError('request.malformed', 'A vote is for, against or abstain.')
+      const relayed = await (await open(invocation)).govern.vote(
+        BigInt(argument(invocation, 0, 'PROPOSAL')),
+        support as 0 | 1 | 2,
+      )
+      return { lines: [`voted in block ${relayed.block}`], value: relayed }
+    },
+  },
+}
+
+function open({ config }: Invocation): Promise<Granary> {
+  const { gatewayUrl, rpcUrl, wallet } = config
+  return Granary.open({ gatewayUrl, ...(rpcUrl === null ? {} : { rpcUrl }), ...(wallet === null ? {} : { wallet }) })
+}
+
+function argument({ args }: Invocation, index: number, name: string): string {
+  const value = args[index]
+  if (value === undefined) throw new GranaryError('request.malformed', `${name} is missing.`)
+  return value
+}
+
+function amount(text: unknown, name: string): bigint {
+  const parsed = typeof text === 'string' ? parseDollars(text) : null
+  if (parsed === null)
+    throw new GranaryError('request.malformed', `${name} must be an amount in dollars with at most six decimals, such as 12.50.`)
+  return parsed
+}
+
+function readInput(flag: string | boolean | undefined): Record<string, string> {
+  const match = typeof flag === 'string' ? /^([^=]+)=([\s\S]*)$/.exec(flag) : null
+  if (!match?.[1]) throw new GranaryError('request.malformed', 'Give the input as --input name=value.')
+  return { [match[1]]: match[2] ?? '' }
+}

@@ -1,0 +1,81 @@
+import type { Call, Chain, Mirror } from '../core/ports.ts'
+import { configOf, type IndexedLedger, type Touched } from './touched.ts'
+
+/** Views that run at the same time: enough to hide latency, few enough for any node. */
+const PARALLEL_READS = 16
+const NOBODY = `0x${'00'.repeat(20)}`
+
+type State = Record<string, unknown>
+
+interface Reading {
+  chain: Chain
+  ledger: IndexedLedger
+  block: number
+}
+
+/** Reads things as they are at `block`, with what only events tell taken from there or from the mirror before. */
+export async function readMirrors(touched: readonly Touched[], reading: Reading): Promise<Mirror[]> {
+  const mirrors: Mirror[] = []
+  for (let start = 0; start < touched.length; start += PARALLEL_READS) {
+    const some = touched.slice(start, start + PARALLEL_READS)
+    mirrors.push(...(await Promise.all(some.map((thing) => readMirror(thing, reading)))))
+  }
+  return mirrors
+}
+
+async function readMirror(thing: Touched, reading: Reading): Promise<Mirror> {
+  const state = await readers[thing.kind](thing, reading)
+  return { kind: thing.kind, id: thing.id, block: reading.block, state: state === null ? null : (jsonOf(state) as State) }
+}
+
+const readers: Record<Mirror['kind'], (thing: Touched, reading: Reading) => Promise<State | null>> = {
+  async account(thing, reading) {
+    const config = thing.config ?? (await knownConfig(thing.id, reading.ledger))
+    if (config === null) return null
+    const balance = await view({ contract: 'InferenceEscrow', method: 'balance', args: [thing.id] }, reading)
+    return { ...balance, ...config }
+  },
+  async key(thing, reading) {
+    const key = await view({ contract: 'InferenceEscrow', method: 'key', args: thing.id.split(':') }, reading)
+    return key.notAfter === 0n && key.revokedAt === 0n ? null : key
+  },
+  async dataset(thing, reading) {
+    const dataset = await view({ contract: 'DatasetRegistry', method: 'dataset', args: [thing.id] }, reading)
+    if (dataset.owner === NOBODY) return null
+    const terms = await view({ contract: 'DatasetRegistry', method: 'termsOf', args: [thing.id] }, reading)
+    return { ...dataset, terms }
+  },
+  async model(thing, reading) {
+    const model = await view({ contract: 'ModelRegistry', method: 'model', args: [thing.id] }, reading)
+    if (model.author === NOBODY) return null
+    const payees = await reading.chain.read({ contract: 'ModelRegistry', method: 'payees', args: [thing.id] }, reading.block)
+    const parents = thing.parents ?? (await reading.ledger.mirror('model', thing.id))?.state?.parents ?? []
+    return { ...model, payees, parents }
+  },
+  async provider(thing, reading) {
+    const provider = await view({ contract: 'ProviderRegistry', method: 'provider', args: [thing.id] }, reading)
+    return provider.sessionKey === NOBODY ? null : provider
+  },
+  async offer(thing, reading) {
+    const offer = await view({ contract: 'ProviderRegistry', method: 'offer', args: thing.id.split(':') }, reading)
+    return offer.unitPrice === 0n ? null : offer
+  },
+}
+
+async function view(call: Call, { chain, block }: Reading): Promise<State> {
+  return (await chain.read(call, block)) as State
+}
+
+/** An account's configuration never changes: it is its id. */
+async function knownConfig(accountId: string, ledger: IndexedLedger) {
+  const mirror = await ledger.mirror('account', accountId)
+  return mirror?.state ? configOf(mirror.state) : ledger.account(accountId)
+}
+
+/** Integers become decimal strings, so that a mirror can be stored as JSON. */
+function jsonOf(value: unknown): unknown {
+  if (typeof value === 'bigint') return value.toString()
+  if (Array.isArray(value)) return value.map(jsonOf)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, jsonOf(item)]))
+}

@@ -1,0 +1,115 @@
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openLocalPostgres } from '../../scripts/local/postgres.ts'
+import { stopOrphan } from '../../scripts/local/postmaster.ts'
+import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
+import { openLog } from '../../services/adapters/log.ts'
+import type { Ledger } from '../../services/core/ports.ts'
+import { openTestServer, ownServer, type TestServer } from '../support/postgres.ts'
+import { ledgerConformance } from './conformance/ledger.ts'
+import { type Book, chargeOnce, fund, headAfter, newAccount } from './conformance/ledger-acts.ts'
+
+describe('the ledger on PostgreSQL', () => {
+  const rubbish = new AsyncDisposableStack()
+  let server: TestServer
+  beforeAll(async () => {
+    server = rubbish.use(await openTestServer())
+  })
+  afterAll(() => rubbish.disposeAsync())
+
+  ledgerConformance(async () => {
+    const { url } = rubbish.use(await server.database())
+    const ledger = rubbish.use(await openLedger({ url }))
+    const pool = new pg.Pool({ connectionString: url })
+    rubbish.defer(() => pool.end())
+    return { ledger, reopen: () => openLedger({ url }), book: bookOf(pool, ledger) }
+  })
+
+  test('services that start at once migrate the database once, in the history that Prisma keeps', async () => {
+    await using database = await server.database()
+    const ledgers = await Promise.all(Array.from({ length: 4 }, () => openLedger({ url: database.url })))
+    for (const ledger of ledgers) await ledger[Symbol.asyncDispose]()
+    const rows = await select(
+      database.url,
+      'SELECT migration_name, applied_steps_count, finished_at IS NOT NULL AS done FROM _prisma_migrations',
+    )
+    expect(rows).toEqual([{ migration_name: '0001_init', applied_steps_count: 1, done: true }])
+    await select(database.url, `UPDATE _prisma_migrations SET checksum = 'another'`)
+    await expect(openLedger({ url: database.url })).rejects.toMatchObject({ code: 'config.invalid' })
+  })
+
+  test('a database that is not there is ledger.unavailable', async () => {
+    await expect(openLedger({ url: 'postgresql://nobody:x@127.0.0.1:1/none' })).rejects.toMatchObject({
+      code: 'ledger.unavailable',
+    })
+  })
+
+  test('a server killed with -9 is ledger.unavailable, loses nothing it acknowledged, and is used again once it is back', async () => {
+    const dir = join(tmpdir(), `granary-test-killed-${process.pid}-${randomBytes(4).toString('hex')}`)
+    const log = openLog({ process: 'test', level: 'silent' })
+    try {
+      const first = await openLocalPostgres({ dir, log })
+      await using ledger = await openLedger({ url: first.url })
+      const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+      const { delivery, committed } = await chargeOnce(ledger, account, { charged: 9n })
+      process.kill(first.pid, 'SIGKILL')
+      // Its backends notice a moment later.
+      await stopOrphan(join(dir, 'data'), log)
+      await expect(ledger.ping()).rejects.toMatchObject({ code: 'ledger.unavailable' })
+      await expect(ledger.apiKey('any')).rejects.toMatchObject({ code: 'ledger.unavailable' })
+      await expect(ledger.commit(delivery)).rejects.toMatchObject({ code: 'ledger.unavailable' })
+      await first[Symbol.asyncDispose]()
+      await using again = await openLocalPostgres({ dir, log, port: Number(new URL(first.url).port) })
+      expect(again.url).toBe(first.url)
+      await ledger.ping()
+      expect(await ledger.commit(delivery)).toEqual(committed)
+      expect(await ledger.apiKey('any')).toBeNull()
+      expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 9n })
+    } finally {
+      rmSync(dir, { recursive: true, force: true })
+    }
+  })
+
+  test('fsync and synchronous_commit are on', async () => {
+    await using own = await ownServer()
+    const rows = await select(
+      own.url,
+      `SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS commit`,
+    )
+    expect(rows).toEqual([{ fsync: 'on', commit: 'on' }])
+  })
+})
+
+async function select(url: string, sql: string): Promise<unknown[]> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query(sql)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+function bookOf(pool: pg.Pool, ledger: Ledger): Book {
+  const unbalanced = async (column: 'request_id' | 'batch_id') => {
+    const { rows } = await pool.query(
+      `SELECT ${column} AS id FROM entries WHERE ${column} IS NOT NULL GROUP BY 1 HAVING sum(amount) <> 0`,
+    )
+    return rows.map(({ id }) => String(id))
+  }
+  return {
+    sumsOfRequests: () => unbalanced('request_id'),
+    sumsOfBatches: () => unbalanced('batch_id'),
+    async balance(ledgerAccount) {
+      const { rows } = await pool.query('SELECT coalesce(sum(amount), 0) AS sum FROM entries WHERE ledger_account = $1', [
+        ledgerAccount,
+      ])
+      return BigInt(rows[0].sum)
+    },
+    nextHead: async () => headAfter(await ledger.cursor()),
+  }
+}

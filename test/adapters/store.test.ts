@@ -1,0 +1,113 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { NextToLast } from 'blockstore-fs/sharding'
+import { CID } from 'multiformats/cid'
+import { describe, expect, it } from 'vitest'
+import { openHeliaStore } from '../../services/adapters/store/helia-store.ts'
+import { openKuboStore } from '../../services/adapters/store/kubo-store.ts'
+import { storeConformance } from './conformance/store.ts'
+import { startKuboRpcServer } from './support/kubo-rpc-server.ts'
+
+const LIMITS = { maxBytes: 1 << 26, timeoutMs: 10_000 }
+
+storeConformance({
+  name: 'two Helia nodes, over bitswap',
+  damageIsEverywhere: false,
+  open: async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const [writer, reader] = await Promise.all(['a', 'b'].map((name) => openHeliaStore({ dir: join(dir, name) })))
+    if (!writer || !reader) throw new Error('no stores')
+    await reader.connect(writer.addresses())
+    return {
+      writer,
+      reader,
+      damage: (cid) => damageBlock(join(dir, 'b'), cid),
+      close: async () => {
+        await Promise.all([writer[Symbol.asyncDispose](), reader[Symbol.asyncDispose]()])
+        await rm(dir, { recursive: true, force: true })
+      },
+    }
+  },
+})
+
+storeConformance({
+  name: 'the subset of the Kubo RPC API in test/adapters/support',
+  damageIsEverywhere: true,
+  open: async () => {
+    const server = await startKuboRpcServer()
+    const store = await openKuboStore({ url: server.url })
+    return { writer: store, reader: store, damage: server.corrupt, close: async () => server[Symbol.asyncDispose]() }
+  },
+})
+
+describe('a Helia node', () => {
+  it('keeps content and identity over a restart, and gives it without any peer', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const first = await openHeliaStore({ dir })
+    const bytes = new Uint8Array(randomBytes(1_500_000))
+    const cid = await first.put(bytes)
+    const peer = first.addresses()[0]?.split('/p2p/')[1]
+    expect(peer).toBeTruthy()
+    await first[Symbol.asyncDispose]()
+    const second = await openHeliaStore({ dir })
+    expect(Buffer.from(await second.get(cid, LIMITS)).equals(bytes)).toBe(true)
+    expect(second.addresses()[0]?.split('/p2p/')[1]).toBe(peer)
+    await second[Symbol.asyncDispose]()
+    await rm(dir, { recursive: true })
+  })
+
+  it('discards a damaged block that no peer can replace, and says so', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    await using store = await openHeliaStore({ dir })
+    const cid = await store.put(new Uint8Array(randomBytes(1000)))
+    await damageBlock(dir, cid)
+    const limits = { ...LIMITS, timeoutMs: 500 }
+    await expect(store.get(cid, limits)).rejects.toMatchObject({ code: 'content.mismatch' })
+    await expect(store.get(cid, limits)).rejects.toMatchObject({ code: 'content.not-found' })
+    await rm(dir, { recursive: true })
+  })
+
+  it('dials a lost peer again by itself', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    await using reader = await openHeliaStore({ dir: join(dir, 'reader') })
+    const before = await openHeliaStore({ dir: join(dir, 'writer') })
+    const address = before.addresses()[0] ?? ''
+    await reader.connect([address])
+    const bytes = new Uint8Array(randomBytes(300_000))
+    const cid = await before.put(bytes)
+    await before[Symbol.asyncDispose]()
+    await using _after = await openHeliaStore({ dir: join(dir, 'writer'), listen: [address.split('/p2p/')[0] ?? ''] })
+    expect(Buffer.from(await reader.get(cid, LIMITS)).equals(bytes)).toBe(true)
+  })
+
+  it('refuses addresses that name no peer', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    await using store = await openHeliaStore({ dir })
+    for (const address of ['nonsense', '/ip4/127.0.0.1/tcp/1']) {
+      await expect(store.connect([address])).rejects.toMatchObject({ code: 'request.malformed' })
+    }
+    await rm(dir, { recursive: true, force: true })
+  })
+})
+
+describe('a Kubo node', () => {
+  it('that does not answer is a clear error at start', async () => {
+    await expect(openKuboStore({ url: 'http://127.0.0.1:1' })).rejects.toMatchObject({ code: 'content.unavailable' })
+  })
+
+  it('is told whom to connect to', async () => {
+    await using server = await startKuboRpcServer()
+    const store = await openKuboStore({ url: server.url })
+    await store.connect(store.addresses())
+    expect(server.connected).toEqual(store.addresses())
+    expect(server.connected.length).toBe(1)
+  })
+})
+
+/** Overwrites a content's root block on disk. */
+async function damageBlock(dir: string, cid: string): Promise<void> {
+  const { dir: shard, file } = new NextToLast().encode(CID.parse(cid))
+  await writeFile(join(dir, 'blocks', shard, file), 'damaged')
+}

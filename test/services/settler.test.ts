@@ -1,0 +1,207 @@
+import { Wallet } from 'ethers'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { openEthersChain } from '../../services/adapters/chain/ethers-chain.ts'
+import { receiptsRoot } from '../../services/core/merkle.ts'
+import type { Chain, MirrorLedger } from '../../services/core/ports.ts'
+import { splitLane, toBatchArgument } from '../../services/core/settlement.ts'
+import { openModelSync } from '../../services/settler/model-sync.ts'
+import { openTicker, type SettlerOptions, type Tick } from '../../services/settler/settler.ts'
+import { devChainMissing } from '../adapters/support/dev-chain.ts'
+import {
+  AUTHOR_PPM,
+  DATASET_PPM,
+  deposit,
+  type Marketplace,
+  openMarketplace,
+  PROTOCOL_PPM,
+  randomId,
+  silent,
+} from './support/marketplace.ts'
+import { type MemorySettlement, openMemorySettlement } from './support/memory-settlement.ts'
+
+const missing = devChainMissing()
+
+describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` : ''}`, () => {
+  let market: Marketplace
+  let ledger: MemorySettlement
+  let before: bigint
+
+  beforeAll(async () => {
+    market = await openMarketplace()
+    await deposit(market, 1_000_000_000n)
+  })
+  afterAll(async () => {
+    await market?.[Symbol.asyncDispose]()
+  })
+  beforeEach(async () => {
+    ledger = openMemorySettlement(market)
+    before = await charged()
+    // What the key had spent before is settled already.
+    ledger.requests.push({ id: 'earlier', head: randomId(), charged: before, servedAt: 0, state: 'FINAL' })
+    const { timestamp } = await market.collector.head()
+    for (const amount of [700n, 11n, 3n]) ledger.add(amount, timestamp)
+  })
+
+  const charged = async () => BigInt(String(((await market.payer.read(balance())) as { charged: bigint }).charged))
+  const balance = () => ({ contract: 'InferenceEscrow', method: 'balance', args: [market.accountId] })
+
+  const ticker = (changes: Partial<SettlerOptions> = {}) =>
+    openTicker({
+      chain: market.collector,
+      ledger,
+      collector: market.config.collector,
+      log: silent,
+      maxAgeSeconds: 0,
+      minGross: 1n,
+      maxRows: 128,
+      maxLanes: 64,
+      confirmations: 1,
+      randomId,
+      ...changes,
+    })
+
+  /** Ticks and mines until a batch is settled. */
+  async function settle(tick: () => Promise<Tick>): Promise<void> {
+    for (let round = 0; round < 20; round += 1) {
+      if ((await tick()) === 'settled') return
+      await market.node.rpc('anvil_mine', '0x1')
+    }
+    throw new Error('not settled')
+  }
+
+  it('charges committed requests in one transaction and books the split that the contract made', async () => {
+    await settle(ticker())
+    expect(await charged()).toBe(before + 714n)
+    const [outcome] = ledger.closed
+    const { provider: _, ...split } = splitLane(714n, {
+      protocolPpm: PROTOCOL_PPM,
+      collectorPpm: 0n,
+      payeesPpm: AUTHOR_PPM + DATASET_PPM,
+    })
+    expect(outcome?.lanes).toEqual([{ modelId: market.modelId, provider: market.provider.sender, gross: 714n, ...split }])
+    const root = { contract: 'InferenceEscrow', method: 'batchRoot', args: [market.config.collector, outcome?.batchId] }
+    const heads = ledger.requests.filter(({ id }) => id !== 'earlier').map(({ head }) => head)
+    expect(await market.payer.read(root)).toBe(receiptsRoot(heads))
+    expect(await ticker()()).toBe('idle')
+  })
+
+  it('sends the stored transaction and no other after a crash between storing and broadcasting it', async () => {
+    const crash: Chain = { ...market.collector, broadcast: () => Promise.reject(new Error('killed')) }
+    await expect(ticker({ chain: crash })()).rejects.toThrow('killed')
+    const stored = ledger.batches[0]?.transaction?.hash
+    expect(await charged()).toBe(before)
+
+    await settle(ticker())
+    expect(ledger.closed.map(({ transaction }) => transaction)).toEqual([stored])
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('goes on with the same batch after a crash between drafting and storing', async () => {
+    const crash: Chain = { ...market.collector, prepare: () => Promise.reject(new Error('killed')) }
+    await expect(ticker({ chain: crash })()).rejects.toThrow('killed')
+    const batchId = ledger.batches[0]?.batchId
+    await settle(ticker())
+    expect(ledger.closed.map((outcome) => outcome.batchId)).toEqual([batchId])
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('closes once what was mined while it was away', async () => {
+    expect(await ticker()()).toBe('sent')
+    await market.node.rpc('anvil_mine', '0x1')
+    await settle(ticker())
+    expect(ledger.closed).toHaveLength(1)
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('signs the same batch again when a stranger has used the nonce of the stored transaction', async () => {
+    const crash: Chain = { ...market.collector, broadcast: () => Promise.reject(new Error('killed')) }
+    await expect(ticker({ chain: crash })()).rejects.toThrow('killed')
+    const { batchId, transaction } = ledger.batches[0] ?? {}
+    await market.collector.submit({ contract: 'ModelRegistry', method: 'sync', args: [market.modelId] })
+
+    await settle(ticker())
+    expect(ledger.closed[0]).toMatchObject({ batchId })
+    expect(ledger.closed[0]?.transaction).not.toBe(transaction?.hash)
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('closes a batch that another transaction than the stored one has executed', async () => {
+    const crash: Chain = { ...market.collector, broadcast: () => Promise.reject(new Error('killed')) }
+    await expect(ticker({ chain: crash })()).rejects.toThrow('killed')
+    const [batch] = ledger.batches
+    if (!batch) throw new Error('no batch')
+    const other = await market.collector.submit({
+      contract: 'InferenceEscrow',
+      method: 'settleBatch',
+      args: [toBatchArgument(batch), '0x'],
+    })
+    await settle(ticker())
+    expect(ledger.closed).toMatchObject([{ batchId: batch.batchId, transaction: other.hash }])
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('waits for the confirmations it is told to', async () => {
+    const tick = ticker({ confirmations: 3 })
+    expect(await tick()).toBe('sent')
+    await expect.poll(async () => market.collector.outcome(ledger.batches[0]?.transaction?.hash ?? '')).not.toBeNull()
+    expect(await tick()).toBe('waiting')
+    await market.node.rpc('anvil_mine', '0x2')
+    expect(await tick()).toBe('settled')
+  })
+
+  it('drops a batch that the contract refuses, gives its requests back and waits before the next', async () => {
+    ledger.spoil = (draft) => ({ ...draft, rows: draft.rows.map((row) => ({ ...row, parts: [{ lane: 9, amount: 1n }] })) })
+    const tick = ticker({ now: () => 0 })
+    expect(await tick()).toBe('dropped')
+    expect(ledger.batches).toEqual([])
+    expect(ledger.requests.filter(({ state }) => state === 'COMMITTED')).toHaveLength(3)
+    ledger.spoil = (draft) => draft
+    expect(await tick()).toBe('idle')
+  })
+
+  it('keeps the batch while it cannot pay for gas', async () => {
+    const key = new Wallet(randomId())
+    await using poor = await openEthersChain({ rpcUrl: market.node.rpcUrl, deployment: market.node.deployment, key })
+    const collector = key.address.toLowerCase()
+    ledger.spoil = (draft) => ({ ...draft, collector })
+    const tick = ticker({ chain: poor, collector })
+    await expect(tick()).rejects.toMatchObject({ code: 'chain.unfunded' })
+    expect(ledger.batches).toHaveLength(1)
+    await market.node.rpc('anvil_setBalance', key.address, '0xde0b6b3a7640000')
+    expect(await tick()).toBe('sent')
+  })
+
+  it('leaves young and small receipts to wait', async () => {
+    expect(await ticker({ maxAgeSeconds: 3600 })()).toBe('idle')
+    expect(await ticker({ minGross: 1_000_000n })()).toBe('idle')
+  })
+
+  it('syncs a model once after a dataset of its lineage was withdrawn, whether or not it ran then', async () => {
+    const mirrors: Pick<MirrorLedger, 'cursor' | 'mirrors'> = {
+      cursor: () => market.payer.head(),
+      async mirrors(kind) {
+        const { contract, id } =
+          kind === 'model'
+            ? { contract: 'ModelRegistry', id: market.modelId }
+            : { contract: 'DatasetRegistry', id: market.datasetId }
+        const state = (await market.payer.read({ contract, method: kind, args: [id] })) as Record<string, unknown>
+        const more =
+          kind === 'model'
+            ? { payees: await market.payer.read({ contract, method: 'payees', args: [id] }) }
+            : { terms: await market.payer.read({ contract, method: 'termsOf', args: [id] }) }
+        return [{ kind, id, block: 0, state: { ...state, ...more } }]
+      },
+    }
+    const end = async () => market.payer.read({ contract: 'ModelRegistry', method: 'serveEnd', args: [market.modelId, 1] })
+    const sync = () => openModelSync({ chain: market.collector, ledger: mirrors, log: silent })
+    const running = sync()
+    expect(await running()).toBe(0)
+    const open = await end()
+
+    await market.payer.submit({ contract: 'DatasetRegistry', method: 'withdraw', args: [market.datasetId] })
+    expect(await end()).toBe(open)
+    expect(await running()).toBe(1)
+    expect(await end()).toBeLessThan(open as bigint)
+    expect(await sync()()).toBe(0)
+  })
+})

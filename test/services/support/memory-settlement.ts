@@ -1,0 +1,93 @@
+import type { BatchDraft, BatchOutcome, SettlementLedger, StoredBatch } from '../../../services/core/ports.ts'
+import { type Marketplace, randomId } from './marketplace.ts'
+
+export interface MemoryRequest {
+  id: string
+  head: string
+  charged: bigint
+  servedAt: number
+  state: 'COMMITTED' | 'BATCHED' | 'FINAL'
+}
+
+/** The settlement face of a ledger with one key, kept in memory: what a settler process finds when it starts again. */
+export interface MemorySettlement extends SettlementLedger {
+  requests: MemoryRequest[]
+  batches: StoredBatch[]
+  closed: BatchOutcome[]
+  add(charged: bigint, servedAt: number): void
+  /** Changes the next draft, as a defect would. */
+  spoil: (draft: BatchDraft) => BatchDraft
+}
+
+export function openMemorySettlement(market: Marketplace): MemorySettlement {
+  const ledger: MemorySettlement = {
+    requests: [],
+    batches: [],
+    closed: [],
+    spoil: (draft) => draft,
+    add(charged, servedAt) {
+      ledger.requests.push({ id: randomId(), head: randomId(), charged, servedAt, state: 'COMMITTED' })
+    },
+    async draftBatch({ batchId, collector, minGross, servedBefore }) {
+      const taken = inState('COMMITTED').filter(({ servedAt }) => servedAt < servedBefore)
+      const gross = sum(taken)
+      if (taken.length === 0 || gross < minGross) return null
+      for (const request of taken) request.state = 'BATCHED'
+      const from = sum(inState('FINAL'))
+      const lastServedAt = Math.max(...taken.map(({ servedAt }) => servedAt))
+      const draft = ledger.spoil({
+        batchId,
+        collector,
+        lanes: [{ modelId: market.modelId, provider: market.provider.sender ?? '', purpose: 1, lastServedAt }],
+        rows: [
+          {
+            accountId: market.accountId,
+            config: market.config,
+            key: market.config.payer,
+            from,
+            voucher: await market.voucher(from + gross),
+            parts: [{ lane: 0, amount: gross }],
+            requestIds: taken.map(({ id }) => id),
+          },
+        ],
+        leaves: taken.map(({ head }) => head),
+      })
+      ledger.batches.push({ ...draft, transaction: null })
+      return draft
+    },
+    async recordTransaction(batchId, transaction) {
+      ledger.batches = ledger.batches.map((batch) => (batch.batchId === batchId ? { ...batch, transaction } : batch))
+    },
+    openBatches: async () => [...ledger.batches],
+    async closeBatch(outcome) {
+      ledger.closed.push(outcome)
+      const skipped = outcome.skippedRows.length > 0
+      const count = move(outcome.batchId, skipped ? 'COMMITTED' : 'FINAL')
+      return { final: skipped ? 0 : count, retried: skipped ? count : 0, voided: 0 }
+    },
+    async dropBatch(batchId) {
+      move(batchId, 'COMMITTED')
+    },
+    async exposure() {
+      const open = ledger.requests.filter(({ state }) => state !== 'FINAL')
+      const oldestServedAt = open.length === 0 ? null : Math.min(...open.map(({ servedAt }) => servedAt))
+      return { requests: open.length, amount: sum(open), oldestServedAt }
+    },
+  }
+
+  function move(batchId: string, state: MemoryRequest['state']): number {
+    const batch = ledger.batches.find((candidate) => candidate.batchId === batchId)
+    const ids = new Set(batch?.rows.flatMap(({ requestIds }) => requestIds))
+    const moved = ledger.requests.filter(({ id }) => ids.has(id))
+    for (const request of moved) request.state = state
+    ledger.batches = ledger.batches.filter((candidate) => candidate !== batch)
+    return moved.length
+  }
+
+  const inState = (state: MemoryRequest['state']) => ledger.requests.filter((request) => request.state === state)
+  return ledger
+}
+
+function sum(requests: readonly MemoryRequest[]): bigint {
+  return requests.reduce((total, { charged }) => total + charged, 0n)
+}
