@@ -65,7 +65,8 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     function _register(bytes32 modelId, Registration calldata registration) private {
         require(_models[modelId].registeredAt == 0, ModelExists(modelId));
         Lineage.Draft memory draft = Lineage.start();
-        uint32 granted = _addDatasets(draft, registration.datasets) & _addParents(draft, registration.parents);
+        _addDatasets(draft, registration.datasets);
+        uint32 granted = _addParents(draft, registration.parents);
         granted &= _requireTrainable(draft);
         require(registration.purposes & ~granted == 0, ModelPurposesTooWide(registration.purposes, granted));
         uint32 payeesPpm = draft.checkShares(registration.authorPpm);
@@ -98,9 +99,8 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     }
 
     /// Direct datasets, at the author's shares.
-    function _addDatasets(Lineage.Draft memory draft, DatasetShare[] calldata datasets) private view returns (uint32 granted) {
+    function _addDatasets(Lineage.Draft memory draft, DatasetShare[] calldata datasets) private view {
         require(datasets.length <= Lineage.MAX_PAYEES, ModelTooManyPayees(datasets.length, Lineage.MAX_PAYEES));
-        granted = type(uint32).max;
         for (uint256 i = 0; i < datasets.length; ++i) {
             DatasetShare calldata share = datasets[i];
             for (uint256 j = 0; j < i; ++j) require(datasets[j].datasetId != share.datasetId, ModelDuplicateParent(share.datasetId));
