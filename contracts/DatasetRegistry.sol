@@ -357,8 +357,8 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
 
     function _endOf(bytes32 datasetId, Record storage record, Terms storage terms_, uint8 purpose) private view returns (uint40 end) {
         end = record.endsAt;
-        uint40 narrowedEnd = _narrowed[datasetId].endsAt[purpose];
-        if (narrowedEnd != 0) end = Consent.earlier(end, narrowedEnd);
+        Narrowed storage narrowed = _narrowed[datasetId];
+        if (Consent.has(narrowed.purposes, purpose)) end = Consent.earlier(end, narrowed.endsAt[purpose]);
         return Consent.afterEnd(end, terms_.withdrawal, terms_.sunsetSeconds);
     }
 

@@ -38,8 +38,8 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     mapping(bytes32 modelId => Lineage.Entry[]) private _payees;
     mapping(bytes32 modelId => mapping(uint256 word => uint256)) private _ends;
 
-    constructor(IDatasetRegistry datasets, address timelock, address governor) EIP712("Granary ModelRegistry", "1") {
-        DATASETS = datasets;
+    constructor(address datasets, address timelock, address governor) EIP712("Granary ModelRegistry", "1") {
+        DATASETS = IDatasetRegistry(datasets);
         TIMELOCK = timelock;
         GOVERNOR = governor;
     }

@@ -34,9 +34,9 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
     mapping(bytes32 digest => bool) private _used;
 
     /// @dev Created by the escrow, which holds the tokens.
-    constructor(IDatasetRegistry datasets, IModelRegistry models) EIP712("Granary RoyaltyLedger", "1") {
-        DATASETS = datasets;
-        MODELS = models;
+    constructor(address datasets, address models) EIP712("Granary RoyaltyLedger", "1") {
+        DATASETS = IDatasetRegistry(datasets);
+        MODELS = IModelRegistry(models);
         ESCROW = IInferenceEscrow(msg.sender);
     }
 

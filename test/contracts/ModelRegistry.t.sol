@@ -65,6 +65,13 @@ contract ModelRegistryTest is LineageTest {
         vm.assertEq(models.model(child).payeesPpm, 165_000);
     }
 
+    function test_Register_PaysTheHighestShareOfEachPath() public {
+        bytes32 dataset = _single();
+        bytes32 parent = _register(_draft(_shares(dataset, 60_000), _none()));
+        _hasPayee(_register(_draft(_shares(dataset, 55_000), _ids(parent))), 0, dataset, 60_000, true);
+        _hasPayee(_register(_draft(_shares(dataset, 65_000), _ids(parent))), 0, dataset, 65_000, true);
+    }
+
     function test_Register_AParentThatAsksNothingIsNoPayee() public {
         IModelRegistry.Registration memory registration = _draft(_shares(_single(), 50_000), _none());
         registration.derivativePpm = 0;
@@ -194,7 +201,7 @@ contract ModelRegistryTest is LineageTest {
         IModelRegistry.Registration memory registration = _draft(_shares(dataset, 50_000), _none());
         uint256 deadline = START + 1 days;
         bytes memory signature = _sign(AUTHOR_KEY, _registerDigest(models.modelIdOf(registration), author, deadline));
-        field = uint8(_within(field, 0, 7));
+        field = uint8(_bound(field, 0, 7));
         if (field == 0) registration.onnxDigest = "other";
         else if (field == 1) registration.manifestDigest = "other";
         else if (field == 2) registration.datasets[0].ppm += 1;
@@ -266,6 +273,9 @@ contract ModelRegistryTest is LineageTest {
         _withdraw(dataset);
         models.sync(id);
         for (uint8 purpose = 0; purpose < 4; ++purpose) vm.assertEq(models.serveEnd(id, purpose), START);
+        vm.recordLogs();
+        models.sync(id);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
     }
 
     function test_Sync_RevertWhen_Unknown() public {
@@ -297,7 +307,7 @@ contract ModelRegistryTest is LineageTest {
 
     /// I16. After sync the stored ends are the recomputed ones, and they never rise.
     function testFuzz_Sync_StoresTheLiveEndsWhichNeverRise(uint256 seed, uint8 policy) public {
-        bytes32 one = _register(_with(IDatasetRegistry.WithdrawalPolicy(uint8(_within(policy, 0, 2)))), false);
+        bytes32 one = _register(_with(IDatasetRegistry.WithdrawalPolicy(uint8(_bound(policy, 0, 2)))), false);
         bytes32 pool = _poolOf(stranger, owner);
         IModelRegistry.Registration memory registration = _draft(_shares(pool, 50_000), _ids(_modelOf(one)));
         bytes32 id = _register(registration);
@@ -320,14 +330,14 @@ contract ModelRegistryTest is LineageTest {
 
     function _act(bytes32 datasetId, uint256 seed) private {
         uint256 what = seed % 5;
-        if (what == 0) vm.warp(block.timestamp + _within(seed >> 8, 1, 60 days));
+        if (what == 0) vm.warp(block.timestamp + _bound(seed >> 8, 1, 60 days));
         if (what == 1) {
             vm.prank(owner);
             try datasets.narrow(datasetId, IDatasetRegistry.Narrowing(uint32(seed >> 32), 0, 0)) {} catch {}
         }
         if (what == 2) {
             vm.prank(owner);
-            try datasets.narrow(datasetId, IDatasetRegistry.Narrowing(0, 0, uint40(_within(seed >> 8, START, UNTIL)))) {} catch {}
+            try datasets.narrow(datasetId, IDatasetRegistry.Narrowing(0, 0, uint40(_bound(seed >> 8, START, UNTIL)))) {} catch {}
         }
         if (what == 3) _withdraw(datasetId);
         if (what == 4) {

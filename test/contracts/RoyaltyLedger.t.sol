@@ -22,7 +22,7 @@ contract RoyaltyLedgerTest is LineageTest {
 
     function setUp() public override {
         super.setUp();
-        ledger = new RoyaltyLedger(datasets, models);
+        ledger = new RoyaltyLedger(address(datasets), address(models));
     }
 
     function payRoyalty(address to, uint128 amount) external {
@@ -114,7 +114,7 @@ contract RoyaltyLedgerTest is LineageTest {
         terms.royaltyPpm = 1;
         IModelRegistry.DatasetShare[] memory shares = new IModelRegistry.DatasetShare[](5);
         for (uint256 i = 0; i < 5; ++i) {
-            shares[i] = IModelRegistry.DatasetShare(_register(terms, false), uint32(_within(ppm[i], 1, 100_000)));
+            shares[i] = IModelRegistry.DatasetShare(_register(terms, false), uint32(_bound(ppm[i], 1, 100_000)));
         }
         return _register(_draft(shares, _none()));
     }
@@ -214,6 +214,9 @@ contract RoyaltyLedgerTest is LineageTest {
         IRoyaltyLedger.Claim memory claim = _claimOf(ann, pool, second);
         claim.shares = 3;
         claim.proof = _proof(_leaf(bob, 4));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, second));
+        claim.epochs = new uint64[](2);
+        (claim.epochs[0], claim.epochs[1]) = (first, second);
         _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, second));
         claim = _claimOf(bob, pool, second);
         claim.shares = 1;
@@ -345,7 +348,7 @@ contract RoyaltyLedgerTest is LineageTest {
         address to = owner;
         uint128 most = 9;
         uint256 nonce = 1;
-        field = uint8(_within(field, 0, 5));
+        field = uint8(_bound(field, 0, 5));
         if (field == 0) claim.payeeId = "other";
         else if (field == 1) claim.epochs = _epochs(epoch ^ (other | 1));
         else if (field == 2) to = relayer;

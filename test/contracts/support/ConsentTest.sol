@@ -3,7 +3,7 @@ pragma solidity 0.8.34;
 
 import {DatasetRegistry} from "../../../contracts/DatasetRegistry.sol";
 import {IDatasetRegistry} from "../../../contracts/interfaces/IDatasetRegistry.sol";
-import {Test} from "./Vm.sol";
+import {TestKit} from "./Vm.sol";
 
 /// A wallet whose one key signs for it (ERC-1271).
 contract Wallet {
@@ -20,7 +20,7 @@ contract Wallet {
 }
 
 /// A dataset registry, owners with keys, and terms that suit most tests.
-abstract contract ConsentTest is Test {
+abstract contract ConsentTest is TestKit {
     uint40 internal constant EPOCH = 1 hours;
     uint40 internal constant START = 1_800_000_000;
     uint40 internal constant UNTIL = START + 365 days;
@@ -111,5 +111,19 @@ abstract contract ConsentTest is Test {
 
     function _epoch() internal view returns (uint64) {
         return uint64(block.timestamp / EPOCH);
+    }
+
+    /// The EIP-712 digest for a Granary contract, written out here so that contracts are not checked by their own code.
+    function _digest(string memory contractName, address verifier, bytes32 structHash) internal view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(bytes(string.concat("Granary ", contractName))),
+                keccak256("1"),
+                block.chainid,
+                verifier
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 }

@@ -17,7 +17,7 @@ abstract contract LineageTest is ConsentTest {
 
     function setUp() public virtual override {
         super.setUp();
-        models = new ModelRegistry(datasets, timelock, governor);
+        models = new ModelRegistry(address(datasets), timelock, governor);
     }
 
     /// An author's 100,000 ppm, 20,000 ppm asked of derivatives, purposes 0 to 3.

@@ -1,37 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
-/// The cheatcodes that these tests use; Hardhat and Forge both have them.
+/// @title The cheatcodes that our tests use, in Hardhat and Forge alike; npm has no usable forge-std.
 interface Vm {
-    function prank(address) external;
-    function startPrank(address) external;
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function prank(address sender) external;
+    function startPrank(address sender) external;
     function stopPrank() external;
-    function warp(uint256) external;
-    function assume(bool) external pure;
-    function addr(uint256) external pure returns (address);
-    function sign(uint256, bytes32) external pure returns (uint8, bytes32, bytes32);
-    function etch(address, bytes calldata) external;
-    function expectRevert(bytes4) external;
-    function expectRevert(bytes calldata) external;
+    function warp(uint256 timestamp) external;
+    function chainId(uint256 id) external;
+    function etch(address account, bytes calldata code) external;
+    function assume(bool condition) external pure;
+    function addr(uint256 privateKey) external pure returns (address);
+    function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function expectRevert() external;
+    function expectRevert(bytes4 selector) external;
+    function expectRevert(bytes calldata revertData) external;
+    /// By the selector alone, whatever the arguments.
+    function expectPartialRevert(bytes4 selector) external;
     function expectEmit() external;
-    function assertEq(uint256, uint256) external pure;
-    function assertEq(uint256, uint256, string calldata) external pure;
-    function assertEq(address, address) external pure;
-    function assertEq(bytes32, bytes32) external pure;
-    function assertEq(bool, bool) external pure;
-    function assertLe(uint256, uint256) external pure;
-    function assertLe(uint256, uint256, string calldata) external pure;
-    function assertTrue(bool) external pure;
-    function assertFalse(bool) external pure;
+    function expectEmit(address emitter) external;
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
     function snapshotState() external returns (uint256);
-    function revertToState(uint256) external returns (bool);
+    function revertToState(uint256 id) external returns (bool);
+    function assertEq(uint256 left, uint256 right) external pure;
+    function assertEq(uint256 left, uint256 right, string calldata what) external pure;
+    function assertEq(address left, address right) external pure;
+    function assertEq(bytes32 left, bytes32 right) external pure;
+    function assertEq(bool left, bool right) external pure;
+    function assertEq(string calldata left, string calldata right) external pure;
+    function assertTrue(bool condition) external pure;
+    function assertTrue(bool condition, string calldata what) external pure;
+    function assertFalse(bool condition) external pure;
+    function assertLe(uint256 left, uint256 right) external pure;
+    function assertLe(uint256 left, uint256 right, string calldata what) external pure;
+    function assertGe(uint256 left, uint256 right, string calldata what) external pure;
 }
 
-abstract contract Test {
+/// @title What a test contract starts from.
+abstract contract TestKit {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     address[] private _targets;
 
-    /// Read by the invariant runner.
+    /// The invariant runner reads it.
     function targetContracts() external view returns (address[] memory) {
         return _targets;
     }
@@ -40,28 +57,21 @@ abstract contract Test {
         _targets.push(handler);
     }
 
-    /// A value within [least, most], spread over the fuzzer's `seed`.
-    function _within(uint256 seed, uint256 least, uint256 most) internal pure returns (uint256) {
-        if (least == 0 && most == type(uint256).max) return seed;
-        return least + (seed % (most - least + 1));
+    /// Maps any value evenly enough into [least, most].
+    function _bound(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
+        return least + value % (most - least + 1);
     }
 
-    function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+    function _sign(uint256 privateKey, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(privateKey, digest);
         return abi.encodePacked(r, s, v);
     }
 
-    /// The EIP-712 digest for a Granary contract, written out here so that contracts are not checked by their own code.
-    function _digest(string memory contractName, address verifier, bytes32 structHash) internal view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256(bytes(string.concat("Granary ", contractName))),
-                keccak256("1"),
-                block.chainid,
-                verifier
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    /// EIP-2098.
+    function _signCompact(uint256 privateKey, bytes32 digest) internal pure returns (bytes32 r, bytes32 vs) {
+        uint8 v;
+        bytes32 s;
+        (v, r, s) = vm.sign(privateKey, digest);
+        vs = bytes32(uint256(s) | (uint256(v - 27) << 255));
     }
 }
