@@ -87,17 +87,22 @@ interface IDatasetRegistry {
     error DatasetNotPool(bytes32 datasetId);
     error DatasetTableInvalid(bytes32 root, uint128 totalShares);
     error DatasetTableTaken(bytes32 poolId, uint64 fromEpoch);
+    error DatasetTableEpochInvalid(uint64 fromEpoch, uint64 earliest, uint64 latest);
+    error DatasetEpochInvalid(uint40 epochSeconds);
 
     function EPOCH_SECONDS() external view returns (uint40);
+    /// @notice How far ahead a table may be announced: a slip of a digit must not fix a pool's shares for ever.
+    function MAX_TABLE_LEAD_EPOCHS() external view returns (uint64);
 
-    /// @notice Stores terms; anyone may, again is a no-op. Invalid terms revert with the reason.
+    /// @notice Stores terms; anyone may, again is a no-op. Invalid terms revert with the name of the bad field.
     function storeTerms(Terms calldata terms) external returns (bytes32 termsHash);
 
     /// @notice Registers for `registration.owner` = msg.sender. datasetId = keccak256(abi.encode(owner, commitment, salt)).
     function register(Registration calldata registration) external returns (bytes32 datasetId);
     function registerBySig(Registration calldata registration, uint256 deadline, bytes calldata signature) external returns (bytes32 datasetId);
 
-    /// @notice Can only remove; a removed purpose acts like an end for that purpose.
+    /// @notice Can only remove; refused once the consent has ended. New models lose a removed purpose at once; models that have it
+    /// see it as an end after the terms' notice. An `endsAt` sooner than the notice is taken as now + notice. Jurisdictions go at once.
     function narrow(bytes32 datasetId, Narrowing calldata narrowing) external;
     function narrowBySig(bytes32 datasetId, Narrowing calldata narrowing, uint256 deadline, bytes calldata signature) external;
 
@@ -112,7 +117,8 @@ interface IDatasetRegistry {
     /// @notice Flags the caller as having left the pool: needs no proof, never fails for a pool that exists.
     function withdrawFromPool(bytes32 poolId) external;
     function withdrawFromPoolBySig(bytes32 poolId, address account, bytes calldata signature) external;
-    /// @notice Starts the retrain clock for an account that has left, by a proof against any announced table.
+    /// @notice Starts the retrain clock for an account that has left, by a proof against any announced table; anyone may call.
+    /// A bad proof, or an account that has not left, returns false and changes nothing. Once proven, a repeat changes nothing.
     function proveExit(bytes32 poolId, address account, uint256 tableIndex, uint128 shares, bytes32[] calldata proof) external returns (bool proven);
 
     function datasetIdOf(address owner, bytes32 commitment, bytes32 salt) external pure returns (bytes32);
@@ -122,14 +128,22 @@ interface IDatasetRegistry {
     function ownerOf(bytes32 datasetId) external view returns (address);
     function leftPool(bytes32 poolId, address account) external view returns (uint40 at);
 
-    /// @notice True when a model may be trained on the dataset now (valid, not ended, derivatives allowed, pool has a table in force).
+    function isPool(bytes32 datasetId) external view returns (bool);
+
+    /// @notice True when a model may be trained on the dataset now (valid, not ended, pool has a table in force).
+    /// Whether a model may be derived from such a model is the terms' flag 2.
     function permitsTraining(bytes32 datasetId) external view returns (bool);
     /// @notice When training use ends (exclusive); 0 for unknown datasets.
     function trainEnd(bytes32 datasetId) external view returns (uint40);
     /// @notice When a model registered at `registeredAt` must stop serving `purpose` because of this dataset (exclusive), with the
     /// withdrawal policy applied; 0 if the purpose was never permitted; type(uint40).max if never.
+    /// A pool's first proven exit after `registeredAt` ends it too, after the terms' retrain time; later exits never shorten that.
     function serveEnd(bytes32 datasetId, uint8 purpose, uint40 registeredAt) external view returns (uint40);
+    /// @notice `serveEnd` of every purpose in the mask, indexed by purpose (32 entries); 0 where not asked or never permitted.
+    function serveEnds(bytes32 datasetId, uint32 purposes, uint40 registeredAt) external view returns (uint40[] memory ends);
     /// @notice The table in force in `epoch`; zero root if none.
     function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (ShareTable memory);
+    /// @notice How many tables were announced; `proveExit` takes an index below it.
+    function shareTables(bytes32 poolId) external view returns (uint256 count);
     function epochAt(uint256 timestamp) external view returns (uint64);
 }

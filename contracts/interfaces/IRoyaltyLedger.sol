@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
+import {IDatasetRegistry} from "./IDatasetRegistry.sol";
+import {IInferenceEscrow} from "./IInferenceEscrow.sol";
+import {IModelRegistry} from "./IModelRegistry.sol";
+
 /// @title Chapter 6, reward: income of models by epoch, pulled along the lineage, claimed by datasets' owners and authors.
 /// @notice Ownerless, never swept. A payee id is a datasetId, or the modelId of an author's model. Order of pulls and claims does not matter.
 interface IRoyaltyLedger {
@@ -30,15 +34,22 @@ interface IRoyaltyLedger {
     error RoyaltySignatureExpired(uint256 at, uint256 deadline);
     error RoyaltySignatureUsed(bytes32 digest);
 
+    function DATASETS() external view returns (IDatasetRegistry);
+    function MODELS() external view returns (IModelRegistry);
+    function ESCROW() external view returns (IInferenceEscrow);
+    /// @notice The most epochs of one pull or claim.
+    function MAX_EPOCHS() external view returns (uint256);
+
     /// @notice Escrow only: adds a lane's payees' share to the model's income of the epoch.
     function creditIncome(bytes32 modelId, uint64 epoch, uint128 amount) external;
 
     /// @notice Moves one payee's part of a model's income of some epochs to the payee's pool; anyone may; again moves only what is new.
     function pull(bytes32 modelId, uint256 payeeIndex, uint64[] calldata epochs) external returns (uint128 amount);
 
-    /// @notice Pays msg.sender = claim.account what is due in closed epochs.
+    /// @notice Pays msg.sender = claim.account what is due in closed epochs. Never blocked by a withdrawn consent.
     function claim(Claim calldata claim_, address to) external returns (uint128 amount);
-    /// @notice Anyone may relay; takes at most `maxRelayerFee` out of the amount, for msg.sender.
+    /// @notice Anyone may relay; takes `relayerFee`, at most `maxRelayerFee`, out of `amount`, for msg.sender; `to` gets the rest.
+    /// The signature is good once; it leaves open what is due, so pull before it is relayed.
     function claimBySig(
         Claim calldata claim_, address to, uint128 relayerFee, uint128 maxRelayerFee, uint256 nonce, uint256 deadline, bytes calldata signature
     ) external returns (uint128 amount);
@@ -46,6 +57,10 @@ interface IRoyaltyLedger {
     function income(bytes32 modelId, uint64 epoch) external view returns (uint128);
     function pulled(bytes32 modelId, uint256 payeeIndex, uint64 epoch) external view returns (uint128);
     function pool(bytes32 payeeId, uint64 epoch) external view returns (uint128);
+    /// @notice What was paid out of `pool`.
+    function paid(bytes32 payeeId, uint64 epoch) external view returns (uint128);
     function drawn(bytes32 payeeId, uint64 epoch, address account) external view returns (uint128);
+    /// @notice Whether a claim's signature was used.
+    function isUsed(bytes32 digest) external view returns (bool);
     function currentEpoch() external view returns (uint64);
 }

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.34;
+
+import {IDatasetRegistry} from "../../contracts/interfaces/IDatasetRegistry.sol";
+import {IModelRegistry} from "../../contracts/interfaces/IModelRegistry.sol";
+import {IRoyaltyLedger} from "../../contracts/interfaces/IRoyaltyLedger.sol";
+import {RoyaltyLedger} from "../../contracts/RoyaltyLedger.sol";
+import {Wallet} from "./support/ConsentTest.sol";
+import {LineageTest} from "./support/LineageTest.sol";
+
+/// The test is the escrow: it creates the ledger, credits income, and keeps what was paid out.
+contract RoyaltyLedgerTest is LineageTest {
+    uint256 private constant ANN_KEY = 0xA;
+    uint256 private constant BOB_KEY = 0xB;
+
+    RoyaltyLedger private ledger;
+    address private ann = vm.addr(ANN_KEY);
+    address private bob = vm.addr(BOB_KEY);
+    address private relayer = vm.addr(0x4E1);
+    mapping(address account => uint256) private received;
+    uint256 private paidOut;
+
+    function setUp() public override {
+        super.setUp();
+        ledger = new RoyaltyLedger(address(datasets), address(models));
+    }
+
+    function payRoyalty(address to, uint128 amount) external {
+        require(msg.sender == address(ledger), "not the ledger");
+        received[to] += amount;
+        paidOut += amount;
+    }
+
+    // ---------------------------------------------------------------- credit
+
+    function test_CreditIncome_AddsUpPerEpoch() public {
+        ledger.creditIncome("model", 7, 10);
+        ledger.creditIncome("model", 7, 5);
+        vm.assertEq(ledger.income("model", 7), 15);
+        vm.assertEq(ledger.income("model", 8), 0);
+        vm.assertEq(ledger.currentEpoch(), START / EPOCH);
+    }
+
+    function test_CreditIncome_RevertWhen_NotTheEscrow() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNotEscrow.selector, ann));
+        vm.prank(ann);
+        ledger.creditIncome("model", 7, 10);
+    }
+
+    // ---------------------------------------------------------------- pull
+
+    function test_Pull_MovesThePayeesPartOnceAndLaterOnlyWhatIsNew() public {
+        bytes32 dataset = _single();
+        bytes32 model = _modelOf(dataset);
+        uint64 epoch = _epoch();
+        ledger.creditIncome(model, epoch, 100);
+        vm.assertEq(ledger.pull(model, 0, _epochs(epoch)), 33);
+        vm.assertEq(ledger.pull(model, 0, _epochs(epoch)), 0);
+        vm.assertEq(ledger.pull(model, 1, _epochs(epoch)), 66);
+        ledger.creditIncome(model, epoch, 50);
+        vm.assertEq(ledger.pull(model, 0, _epochs(epoch)), 17);
+        vm.assertEq(ledger.pool(dataset, epoch), 50);
+        vm.assertEq(ledger.pulled(model, 0, epoch), 50);
+        vm.assertEq(ledger.pulled(model, 1, epoch), 66);
+    }
+
+    function test_Pull_OfAShareOfZeroMovesNothing() public {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.royaltyPpm = 0;
+        IModelRegistry.Registration memory registration = _draft(_shares(_register(terms, false), 0), _none());
+        registration.authorPpm = 0;
+        bytes32 model = _register(registration);
+        vm.assertEq(ledger.pull(model, 0, _epochs(_epoch())), 0);
+    }
+
+    function test_Pull_RevertWhen_NoSuchPayeeOrTooManyEpochs() public {
+        bytes32 model = _modelOf(_single());
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyPayeeMismatch.selector, model, uint256(2)));
+        ledger.pull(model, 2, _epochs(1));
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyPayeeMismatch.selector, bytes32("none"), uint256(0)));
+        ledger.pull("none", 0, _epochs(1));
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(65)));
+        ledger.pull(model, 0, new uint64[](65));
+    }
+
+    /// I6. However income arrives and is pulled, payees get no more than the income, and less than one unit each is dust.
+    function testFuzz_Pull_ConservesIncome(uint128[4] memory amounts, uint32[5] memory ppm, uint256 order) public {
+        bytes32 model = _modelWith(ppm);
+        uint256 count = models.payees(model).length;
+        uint64 epoch = _epoch();
+        uint256 total = 0;
+        for (uint256 i = 0; i < 4; ++i) {
+            amounts[i] /= 4;
+            total += amounts[i];
+            ledger.creditIncome(model, epoch, amounts[i]);
+            for (uint256 j = 0; j < count; ++j) {
+                order = uint256(keccak256(abi.encode(order)));
+                if (order % 2 == 0) ledger.pull(model, j, _epochs(epoch));
+            }
+        }
+        uint256 pooled = 0;
+        for (uint256 j = 0; j < count; ++j) {
+            ledger.pull(model, j, _epochs(epoch));
+            IModelRegistry.Payee memory payee = models.payeeAt(model, j);
+            vm.assertEq(ledger.pool(payee.id, epoch), (total * payee.ppm) / models.model(model).payeesPpm);
+            pooled += ledger.pool(payee.id, epoch);
+        }
+        vm.assertLe(pooled, total, "more than came in");
+        vm.assertLe(total - pooled, count - 1, "more than dust");
+    }
+
+    function _modelWith(uint32[5] memory ppm) private returns (bytes32) {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.royaltyPpm = 1;
+        IModelRegistry.DatasetShare[] memory shares = new IModelRegistry.DatasetShare[](5);
+        for (uint256 i = 0; i < 5; ++i) {
+            shares[i] = IModelRegistry.DatasetShare(_register(terms, false), uint32(_bound(ppm[i], 1, 100_000)));
+        }
+        return _register(_draft(shares, _none()));
+    }
+
+    // ---------------------------------------------------------------- claim: one owner
+
+    function test_Claim_PaysTheOwnerOfAWithdrawnDatasetAndTheAuthor() public {
+        bytes32 dataset = _single();
+        bytes32 model = _modelOf(dataset);
+        uint64 epoch = _earn(model, 150);
+        _withdraw(dataset);
+        vm.assertEq(_claim(owner, dataset, epoch), 50);
+        vm.assertEq(_claim(author, model, epoch), 100);
+        vm.assertEq(received[owner], 50);
+        vm.assertEq(received[author], 100);
+        vm.assertEq(ledger.drawn(dataset, epoch, owner), 50);
+        vm.assertEq(ledger.drawn(dataset, epoch, ann), 0);
+        vm.assertEq(ledger.paid(model, epoch), 100);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, dataset, owner));
+        _claim(owner, dataset, epoch);
+    }
+
+    function test_Claim_AncestorsAuthorEarnsFromDerivatives() public {
+        bytes32 parent = _modelOf(_single());
+        address child = vm.addr(0xC41D);
+        IModelRegistry.Registration memory registration = _draft(new IModelRegistry.DatasetShare[](0), _ids(parent));
+        registration.author = child;
+        bytes32 model = _register(registration);
+        uint64 epoch = _earn(model, 170);
+        vm.assertEq(_claim(author, parent, epoch), 20);
+        vm.assertEq(_claim(child, model, epoch), 100);
+    }
+
+    function test_Claim_ManyEpochsPayToAnyAddress() public {
+        bytes32 dataset = _single();
+        bytes32 model = _modelOf(dataset);
+        uint64 first = _earn(model, 15);
+        uint64 second = _earn(model, 30);
+        IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, first);
+        claim.epochs = new uint64[](2);
+        (claim.epochs[0], claim.epochs[1]) = (first, second);
+        vm.expectEmit();
+        emit IRoyaltyLedger.Claimed(dataset, owner, bob, 15, 0);
+        vm.prank(owner);
+        vm.assertEq(ledger.claim(claim, bob), 15);
+        vm.assertEq(received[bob], 15);
+    }
+
+    function test_Claim_RevertWhen_NotThePayee() public {
+        bytes32 dataset = _single();
+        bytes32 model = _modelOf(dataset);
+        uint64 epoch = _earn(model, 150);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNotPayee.selector, ann, owner));
+        _claim(ann, dataset, epoch);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNotPayee.selector, ann, author));
+        _claim(ann, model, epoch);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyPayeeUnknown.selector, bytes32("none")));
+        _claim(ann, "none", epoch);
+        IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, epoch);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNotPayee.selector, ann, owner));
+        vm.prank(ann);
+        ledger.claim(claim, ann);
+    }
+
+    function test_Claim_RevertWhen_EpochsAreOpenOrUnorderedOrNoneOrTooMany() public {
+        bytes32 dataset = _single();
+        uint64 current = _epoch();
+        IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, current);
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochOpen.selector, current, current));
+        claim.epochs = new uint64[](0);
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(0)));
+        claim.epochs = new uint64[](2);
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(2)));
+        claim.epochs = new uint64[](65);
+        for (uint64 i = 0; i < 65; ++i) claim.epochs[i] = i;
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(65)));
+    }
+
+    function _refuseClaim(IRoyaltyLedger.Claim memory claim, bytes memory why) private {
+        vm.expectRevert(why);
+        vm.prank(claim.account);
+        ledger.claim(claim, claim.account);
+    }
+
+    // ---------------------------------------------------------------- claim: pools
+
+    function test_Claim_PoolPaysByTheTableInForceInTheEpoch() public {
+        bytes32 pool = _poolOf(ann, bob);
+        bytes32 model = _modelOf(pool);
+        uint64 first = _earn(model, 210);
+        _announce(pool, _leaf(bob, 1), 1, _epoch() + 1);
+        _nextEpoch();
+        uint64 second = _earn(model, 210);
+
+        vm.assertEq(_claimShare(ann, pool, first, 3, _leaf(bob, 4)), 30);
+        vm.assertEq(_claimShare(bob, pool, first, 4, _leaf(ann, 3)), 40);
+        IRoyaltyLedger.Claim memory claim = _claimOf(ann, pool, second);
+        claim.shares = 3;
+        claim.proof = _proof(_leaf(bob, 4));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, second));
+        claim.epochs = new uint64[](2);
+        (claim.epochs[0], claim.epochs[1]) = (first, second);
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, second));
+        claim = _claimOf(bob, pool, second);
+        claim.shares = 1;
+        vm.prank(bob);
+        vm.assertEq(ledger.claim(claim, bob), 70);
+        vm.assertEq(ledger.drawn(pool, first, ann), 30);
+        vm.assertEq(ledger.paid(pool, first), 70);
+    }
+
+    function test_Claim_PoolRevertWhen_TheProofOrSharesAreWrongOrNoTableWasInForce() public {
+        bytes32 pool = _poolOf(ann, bob);
+        uint64 epoch = _earn(_modelOf(pool), 210);
+        IRoyaltyLedger.Claim memory claim = _claimOf(ann, pool, epoch);
+        claim.shares = 7;
+        claim.proof = _proof(_leaf(bob, 4));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, epoch));
+        claim.shares = 3;
+        claim.epochs = _epochs(1);
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, uint64(1)));
+    }
+
+    /// A steward who gives out more shares than the table's total harms that pool's members only.
+    function test_Claim_ATableThatSumsToMoreThanItsTotalNeverPaysMoreThanThePot() public {
+        bytes32 pool = _register(_terms(), true);
+        _announce(pool, _pair(_leaf(ann, 9), _leaf(bob, 90)), 10, _epoch() + 1);
+        _nextEpoch();
+        uint64 epoch = _earn(_modelOf(pool), 300);
+        vm.assertEq(_claimShare(ann, pool, epoch, 9, _leaf(bob, 90)), 90);
+        vm.assertEq(_claimShare(bob, pool, epoch, 90, _leaf(ann, 9)), 10);
+        vm.assertEq(ledger.paid(pool, epoch), ledger.pool(pool, epoch));
+    }
+
+    /// I5, I6. What each member has in the end depends neither on the order of income, pulls and claims nor on how late they come.
+    function testFuzz_Claim_OrderDoesNotMatter(uint128[3] memory amounts, uint256 seed) public {
+        bytes32 pool = _poolOf(ann, bob);
+        bytes32 model = _modelOf(pool);
+        uint64 epoch = _epoch();
+        uint256 total = 0;
+        for (uint256 i = 0; i < 3; ++i) {
+            amounts[i] /= 3;
+            total += amounts[i];
+        }
+        // Income of an epoch that is closed comes in only here, to have more orders; the escrow credits the current epoch.
+        _nextEpoch();
+        for (uint256 step = 0; step < 12; ++step) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            if (step % 4 == 0) ledger.creditIncome(model, epoch, amounts[step / 4]);
+            if (seed % 2 == 0) ledger.pull(model, 0, _epochs(epoch));
+            if ((seed >> 8) % 3 == 0) _tryShare(ann, pool, epoch, 3, _leaf(bob, 4));
+            if ((seed >> 16) % 3 == 0) _tryShare(bob, pool, epoch, 4, _leaf(ann, 3));
+            if ((seed >> 24) % 3 == 0) _announce(pool, bytes32(seed | 1), 1, _epoch() + 1 + uint64(step));
+        }
+        ledger.pull(model, 0, _epochs(epoch));
+        _tryShare(bob, pool, epoch, 4, _leaf(ann, 3));
+        _tryShare(ann, pool, epoch, 3, _leaf(bob, 4));
+
+        uint256 pot = (total * 50_000) / 150_000;
+        vm.assertEq(ledger.pool(pool, epoch), pot);
+        vm.assertEq(received[ann], (pot * 3) / 7);
+        vm.assertEq(received[bob], (pot * 4) / 7);
+        vm.assertEq(ledger.paid(pool, epoch), paidOut);
+        vm.assertEq(ledger.drawn(pool, epoch, ann), received[ann]);
+    }
+
+    /// I1, seen from the ledger: it never orders more than was credited.
+    function testFuzz_Claim_NeverPaysMoreThanWasCredited(uint256 seed) public {
+        bytes32 pool = _poolOf(ann, bob);
+        bytes32 parent = _modelOf(pool);
+        bytes32 child = _register(_draft(_shares(_single(), 50_000), _ids(parent)));
+        uint256 credited = 0;
+        for (uint256 step = 0; step < 14; ++step) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            bytes32 model = seed % 2 == 0 ? parent : child;
+            uint64 epoch = _epoch() - uint64((seed >> 8) % 3);
+            if ((seed >> 16) % 3 == 0) {
+                uint128 amount = uint128((seed >> 24) % 1e15);
+                ledger.creditIncome(model, _epoch(), amount);
+                credited += amount;
+            }
+            ledger.pull(model, (seed >> 128) % models.payees(model).length, _epochs(epoch));
+            if ((seed >> 136) % 2 == 0) _tryShare(ann, pool, epoch, 3, _leaf(bob, 4));
+            else _tryAll(author, model, epoch);
+            if ((seed >> 144) % 3 == 0) _nextEpoch();
+            vm.assertLe(paidOut, credited, "paid more than came in");
+        }
+    }
+
+    // ---------------------------------------------------------------- claim by signature
+
+    function test_ClaimBySig_PaysTheRelayerOutOfTheAmountAndOnlyOnce() public {
+        bytes32 dataset = _single();
+        uint64 epoch = _earn(_modelOf(dataset), 150);
+        IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, epoch);
+        bytes memory signature = _sign(OWNER_KEY, _claimDigest(claim, bob, 5, 1, START + 1 days));
+        vm.expectEmit();
+        emit IRoyaltyLedger.Claimed(dataset, owner, bob, 50, 4);
+        vm.prank(relayer);
+        vm.assertEq(ledger.claimBySig(claim, bob, 4, 5, 1, START + 1 days, signature), 50);
+        vm.assertEq(received[bob], 46);
+        vm.assertEq(received[relayer], 4);
+
+        bytes32 digest = _claimDigest(claim, bob, 5, 1, START + 1 days);
+        vm.assertTrue(ledger.isUsed(digest));
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltySignatureUsed.selector, digest));
+        ledger.claimBySig(claim, bob, 4, 5, 1, START + 1 days, signature);
+    }
+
+    function test_ClaimBySig_RevertWhen_TheFeeIsTooHighOrTooLate() public {
+        bytes32 dataset = _single();
+        uint64 epoch = _earn(_modelOf(dataset), 15);
+        IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, epoch);
+        uint256 deadline = START + 1 days;
+        bytes memory signature = _sign(OWNER_KEY, _claimDigest(claim, owner, 9, 1, deadline));
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyFeeTooHigh.selector, uint128(10), uint128(9)));
+        ledger.claimBySig(claim, owner, 10, 9, 1, deadline, signature);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyFeeTooHigh.selector, uint128(6), uint128(5)));
+        ledger.claimBySig(claim, owner, 6, 9, 1, deadline, signature);
+        vm.warp(deadline + 1);
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltySignatureExpired.selector, deadline + 1, deadline));
+        ledger.claimBySig(claim, owner, 0, 9, 1, deadline, signature);
+    }
+
+    function testFuzz_ClaimBySig_BindsEveryField(uint8 field, uint64 other) public {
+        bytes32 dataset = _single();
+        uint64 epoch = _earn(_modelOf(dataset), 150);
+        IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, epoch);
+        uint256 deadline = START + 1 days;
+        bytes memory signature = _sign(OWNER_KEY, _claimDigest(claim, owner, 9, 1, deadline));
+        address to = owner;
+        uint128 most = 9;
+        uint256 nonce = 1;
+        field = uint8(_bound(field, 0, 5));
+        if (field == 0) claim.payeeId = "other";
+        else if (field == 1) claim.epochs = _epochs(epoch ^ (other | 1));
+        else if (field == 2) to = relayer;
+        else if (field == 3) most = 10;
+        else if (field == 4) nonce = 2;
+        else deadline += 1;
+        vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltySignatureInvalid.selector, owner));
+        vm.prank(relayer);
+        ledger.claimBySig(claim, to, 0, most, nonce, deadline, signature);
+    }
+
+    function test_ClaimBySig_AcceptsAContractWalletAsPoolMember() public {
+        address wallet = address(new Wallet(ann));
+        bytes32 pool = _poolOf(wallet, bob);
+        uint64 epoch = _earn(_modelOf(pool), 210);
+        IRoyaltyLedger.Claim memory claim = _claimOf(wallet, pool, epoch);
+        claim.shares = 3;
+        claim.proof = _proof(_leaf(bob, 4));
+        uint256 deadline = block.timestamp;
+        bytes memory signature = _sign(ANN_KEY, _claimDigest(claim, ann, 0, 7, deadline));
+        vm.assertEq(ledger.claimBySig(claim, ann, 0, 0, 7, deadline, signature), 30);
+        vm.assertEq(received[ann], 30);
+    }
+
+    // ---------------------------------------------------------------- shared
+
+    /// Credits income now, pulls it for every payee, and closes the epoch.
+    function _earn(bytes32 model, uint128 amount) private returns (uint64 epoch) {
+        epoch = _epoch();
+        ledger.creditIncome(model, epoch, amount);
+        for (uint256 i = 0; i < models.payees(model).length; ++i) ledger.pull(model, i, _epochs(epoch));
+        _nextEpoch();
+    }
+
+    function _claimOf(address account, bytes32 payeeId, uint64 epoch) private pure returns (IRoyaltyLedger.Claim memory claim) {
+        claim.payeeId = payeeId;
+        claim.account = account;
+        claim.epochs = _epochs(epoch);
+    }
+
+    function _claim(address account, bytes32 payeeId, uint64 epoch) private returns (uint128) {
+        IRoyaltyLedger.Claim memory claim = _claimOf(account, payeeId, epoch);
+        vm.prank(account);
+        return ledger.claim(claim, account);
+    }
+
+    function _claimShare(address account, bytes32 poolId, uint64 epoch, uint128 shares, bytes32 sibling) private returns (uint128) {
+        IRoyaltyLedger.Claim memory claim = _claimOf(account, poolId, epoch);
+        claim.shares = shares;
+        claim.proof = _proof(sibling);
+        vm.prank(account);
+        return ledger.claim(claim, account);
+    }
+
+    function _tryShare(address account, bytes32 poolId, uint64 epoch, uint128 shares, bytes32 sibling) private {
+        IRoyaltyLedger.Claim memory claim = _claimOf(account, poolId, epoch);
+        claim.shares = shares;
+        claim.proof = _proof(sibling);
+        vm.prank(account);
+        try ledger.claim(claim, account) {} catch {}
+    }
+
+    function _tryAll(address account, bytes32 payeeId, uint64 epoch) private {
+        vm.prank(account);
+        try ledger.claim(_claimOf(account, payeeId, epoch), account) {} catch {}
+    }
+
+    function _epochs(uint64 epoch) private pure returns (uint64[] memory list) {
+        list = new uint64[](1);
+        list[0] = epoch;
+    }
+
+    function _claimDigest(IRoyaltyLedger.Claim memory claim, address to, uint128 most, uint256 nonce, uint256 deadline)
+        private
+        view
+        returns (bytes32)
+    {
+        bytes memory words = "";
+        for (uint256 i = 0; i < claim.epochs.length; ++i) words = bytes.concat(words, bytes32(uint256(claim.epochs[i])));
+        bytes32 structHash = keccak256(
+            abi.encode(
+                keccak256(
+                    "ClaimRoyalty(bytes32 payeeId,address account,address to,bytes32 epochsHash,uint128 maxRelayerFee,uint256 nonce,uint256 deadline)"
+                ),
+                claim.payeeId,
+                claim.account,
+                to,
+                keccak256(words),
+                most,
+                nonce,
+                deadline
+            )
+        );
+        return _digest("RoyaltyLedger", address(ledger), structHash);
+    }
+}
