@@ -158,7 +158,7 @@ contract CooperativeGovernor is
     // Guard
 
     /// @inheritdoc ICooperativeGovernor
-    function guardianCancel(address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash)
+    function guardianCancel(address[] calldata targets, uint256[] calldata values, bytes[] calldata calldatas, bytes32 descriptionHash)
         external
         returns (uint256 proposalId)
     {

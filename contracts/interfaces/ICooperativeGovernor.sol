@@ -45,7 +45,7 @@ interface ICooperativeGovernor {
     /// @notice By proposal only, within bounds; proposals keep the rule that was in force when they were made.
     function setClassRule(ProposalClass class, ClassRule calldata rule) external;
     /// @notice Guardian cancels a proposal that does not concern the guardian itself.
-    function guardianCancel(address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash) external returns (uint256);
+    function guardianCancel(address[] calldata targets, uint256[] calldata values, bytes[] calldata calldatas, bytes32 descriptionHash) external returns (uint256);
     /// @notice Guardian suspends a model of a registry for at most 14 days, once per model and mandate: it ends by itself unless
     /// a proposal suspends for longer. The registry decides whether this governor is one that it obeys.
     function guardianSuspend(address registry, bytes32 modelId, uint40 until) external;
