@@ -11,6 +11,7 @@ export type Request = (call: RpcCall) => Promise<unknown>
 
 /** An EIP-1193 request function over plain HTTP: a refusal of the chain keeps its code and data, as Ignition reads them. */
 export function connectJsonRpc(url: string): Request {
+  if (!URL.canParse(url)) throw new GranaryError('config.invalid', `${url} is not the URL of a chain.`)
   let id = 0
   return async ({ method, params = [] }) => {
     const answer = await post(url, JSON.stringify({ jsonrpc: '2.0', id: ++id, method, params }))

@@ -83,11 +83,8 @@ export function requirePeople({ genesis, registrar, guardian = ZeroAddress }: Pe
     )
   }
   if (new Set(members).size !== members.length) throw invalid('A genesis member is listed twice: one member, one vote.')
-  return {
-    genesis: members,
-    registrar: requireAccount('registrar', registrar),
-    guardian: isAddress(guardian) ? getAddress(guardian) : ZeroAddress,
-  }
+  const guard = guardian === ZeroAddress ? ZeroAddress : requireAccount('guardian', guardian)
+  return { genesis: members, registrar: requireAccount('registrar', registrar), guardian: guard }
 }
 
 const tokenInterface = new Interface([

@@ -77,6 +77,10 @@ describe('deploying the cooperative', () => {
     expect(await membership.getFunction('getVotes')(account(1).address)).toBe(1n)
   })
 
+  it('leaves what it returns in deployment.json, for services to read', () => {
+    expect(JSON.parse(readFileSync(path.join(folder, 'first', 'deployment.json'), 'utf8'))).toEqual(deployment)
+  })
+
   it('does nothing when it is run again', async () => {
     const before = await nonceOf(deployer.address)
     expect(await deployCooperative(optionsFor('first'))).toEqual(deployment)
@@ -85,9 +89,9 @@ describe('deploying the cooperative', () => {
 
   it.each(['request', 'answer'] as const)('goes on where a run was interrupted that lost its %s', async (lost) => {
     const first = await nonceOf(deployer.address)
-    const rpcUrl = await haltingProxy({ nonce: first + 4, lost })
+    const rpcUrl = await haltingProxy({ passes: 4, lost })
     await expect(deployCooperative({ ...optionsFor(lost), rpcUrl })).rejects.toMatchObject({ code: 'chain.unavailable' })
-    expect(await nonceOf(deployer.address)).toBe(first + (lost === 'answer' ? 5 : 4))
+    expect(await nonceOf(deployer.address)).toBeLessThan(first + TRANSACTIONS)
 
     const resumed = await deployCooperative(optionsFor(lost))
     expect(await codeOf(resumed.contracts.InferenceEscrow ?? '')).not.toBe('0x')
@@ -109,10 +113,17 @@ describe('preflight refuses', () => {
     await refuses({ parametersFile: path.join(folder, 'absent.json') }, /does not exist/)
   })
 
+  it('a URL that is none, and a chain that does not answer', async () => {
+    await refuses({ rpcUrl: 'here' }, /not the URL/)
+    const unanswered = deployCooperative({ ...optionsFor('refused'), rpcUrl: `http://127.0.0.1:${await freePort()}` })
+    await expect(unanswered).rejects.toMatchObject({ code: 'chain.unavailable' })
+  })
+
   it('founders who could not admit anyone, or would vote twice', async () => {
     await refuses({ genesis: [account(1).address, account(2).address] }, /at least 3/)
     await refuses({ genesis: [1, 2, 1].map((index) => account(index).address) }, /listed twice/)
     await refuses({ registrar: ZeroAddress }, /registrar/)
+    await refuses({ guardian: '0x12' }, /guardian/)
   })
 
   it('a deployer without coins, and a journal of a chain that is gone', async () => {
@@ -190,17 +201,14 @@ async function startChain(port: number): Promise<ChildProcess> {
   return anvil
 }
 
-/** The chain, until the deployer has sent `nonce` transactions: the next is lost on its way, or its answer is, and so are all others. */
-async function haltingProxy({ nonce, lost }: { nonce: number; lost: 'request' | 'answer' }): Promise<string> {
+/** The chain, until `passes` transactions went through: the next is lost on its way, or its answer is, and so are all others. */
+async function haltingProxy({ passes, lost }: { passes: number; lost: 'request' | 'answer' }): Promise<string> {
   const request = connectJsonRpc(rpcUrl)
-  let halted = false
+  let sent = 0
   const answerTo = async (call: RpcCall) => {
-    if (call.method !== 'eth_sendRawTransaction') return request(call)
-    const forwarded = !halted && (lost === 'answer' || (await nonceOf(deployer.address)) < nonce)
-    const hash = forwarded ? await request(call) : null
-    halted ||= !forwarded || (await nonceOf(deployer.address)) > nonce
-    if (halted) throw new Error('halted')
-    return hash
+    if (call.method !== 'eth_sendRawTransaction' || sent++ < passes) return request(call)
+    if (lost === 'answer' && sent === passes + 1) await request(call)
+    throw new Error('halted')
   }
   const server = createHttpServer(async (incoming, outgoing) => {
     const call = (await json(incoming)) as RpcCall & { id: number }
