@@ -12,6 +12,7 @@ interface ICooperativeParameters {
     error ParametersFeeTooHigh(uint32 actual, uint32 limit);
     error ParametersAddressInvalid(address actual);
     error ParametersPurposeInvalid(uint8 purpose);
+    error ParametersNameInvalid(string name);
 
     function setProtocolFee(uint32 feePpm) external;
     function setTreasury(address treasury) external;

@@ -43,7 +43,9 @@ interface IMembership {
     error MembershipNotMember(address account);
     error MembershipOnProbation(uint256 memberId, uint40 activeAt);
     error MembershipRotationNotDue(uint256 memberId, uint40 rotatesAt);
-    error MembershipNonceUsed(uint256 memberId, uint256 nonce);
+    error MembershipAccountInvalid(address account);
+    error MembershipVotesNotDelegable(address account);
+    error MembershipSettingInvalid();
 
     /// @notice Admits: the applicant's, the registrar's and three active members' signatures; anyone may relay.
     function join(Application calldata application, bytes calldata applicantSignature, bytes calldata registrarSignature, Vouch[] calldata vouches)
@@ -56,11 +58,15 @@ interface IMembership {
     function leaveBySig(address account, bytes calldata signature) external;
     /// @notice Moves the vote to a new key after a delay; the old key may cancel.
     function startRotation(address newKey) external;
+    /// @notice By the member's present key; a repeat changes nothing.
     function cancelRotation() external;
+    /// @notice Anyone may finish with the new key's signature over AcceptRotation.
     function finishRotation(uint256 memberId, bytes calldata newKeySignature) external;
 
+    /// @notice 0 for none. Someone who left keeps the id, so that leaving can be repeated.
     function memberIdOf(address account) external view returns (uint256);
     function member(uint256 memberId) external view returns (Member memory);
+    /// @notice Those who have not left, probation included.
     function members() external view returns (uint256 count);
     function locked(uint256 memberId) external view returns (bool);
 }

@@ -29,12 +29,13 @@ export interface WorkerParts {
 
 /**
  * A provider's worker: it reads its operator's offers from the chain, keeps those models ready, and does the jobs that the
- * gateway sends. It runs from the start on; an operator that has not registered yet is waited for.
+ * gateway sends. It runs from the start on; an operator that has not named our key yet is waited for, and only then is the
+ * gateway dialled, which would refuse us before.
  */
 export function openWorker(parts: WorkerParts): AsyncDisposable {
   const { chain, store, runtime, sessionWallet, log } = parts
-  const sessionKey = sessionWallet.address.toLowerCase()
   const stop = new AbortController()
+  const sessionKey = sessionWallet.address.toLowerCase()
   const offers = new OfferBook({ chain, sessionKey, deployBlock: parts.deployBlock })
   const consent = new ProviderConsent({ chain, log, blockMs: parts.blockMs })
   const fetch = (modelId: string) => fetchModel({ chain, store, modelId, maxModelBytes: parts.maxModelBytes })
@@ -48,9 +49,25 @@ export function openWorker(parts: WorkerParts): AsyncDisposable {
     wallet: sessionWallet,
     escrow: { chainId: chain.chainId, address: chain.addresses.InferenceEscrow ?? '' },
   }
+  const dial = () => dialGateway({ parts, answering, shelf })
+  const work: Work = { offers, shelf, dial, link: null, signal: stop.signal, pollMs: parts.pollMs ?? POLL_MS, log }
+  const done = tend(work)
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await work.link?.[Symbol.asyncDispose]()
+      await consent[Symbol.asyncDispose]()
+      // A download or a loading model may take long; what it uses is closed next, which ends it.
+      await Promise.race([done, setTimeout(POLL_MS)])
+    },
+  }
+}
+
+function dialGateway({ parts, answering, shelf }: { parts: WorkerParts; answering: Answering; shelf: Shelf }): WorkerLink {
+  const { chain, store, log } = parts
   const link = new WorkerLink({
     url: parts.workerUrl,
-    wallet: sessionWallet,
+    wallet: parts.sessionWallet,
     providerRegistry: { chainId: chain.chainId, address: chain.addresses.ProviderRegistry ?? '' },
     capacity: parts.capacity,
     onJob: (job, limits) => answerJob(answering, job, limits),
@@ -62,39 +79,42 @@ export function openWorker(parts: WorkerParts): AsyncDisposable {
     },
     log,
   })
-  const done = tend({ parts, offers, shelf, link, signal: stop.signal })
-  return {
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await link[Symbol.asyncDispose]()
-      await consent[Symbol.asyncDispose]()
-      // A download or a loading model may take long; what it uses is closed next and ends it.
-      await Promise.race([done, setTimeout(POLL_MS)])
-    },
-  }
+  link.setReady(shelf.ready())
+  return link
 }
 
-/** Follows the offers; the link tells the gateway what is ready. */
-async function tend(options: {
-  parts: WorkerParts
+interface Work {
   offers: OfferBook
   shelf: Shelf
-  link: WorkerLink
+  dial: () => WorkerLink
+  link: WorkerLink | null
   signal: AbortSignal
-}): Promise<void> {
-  const { parts, offers, shelf, link, signal } = options
-  const { log, pollMs = POLL_MS } = parts
+  pollMs: number
+  log: Log
+}
+
+/** Follows the offers until stopped; a chain that does not answer is asked again, and logged once. */
+async function tend(work: Work): Promise<void> {
+  const { offers, shelf, signal, pollMs, log } = work
+  const changed = () => {
+    if (!signal.aborted) work.link?.setReady(shelf.ready())
+  }
   let operator: string | null = null
+  let failing = false
   while (!signal.aborted) {
     try {
       await offers.refresh()
-      if (offers.operator !== operator) {
+      failing = false
+      if (offers.operator !== operator && !signal.aborted) {
         operator = offers.operator
         log.info({ event: 'operator.changed', operator, offers: offers.active().length })
+        await work.link?.[Symbol.asyncDispose]()
+        work.link = operator === null || signal.aborted ? null : work.dial()
       }
-      await shelf.arrange(offers.active(), { signal, changed: () => signal.aborted || link.setReady(shelf.ready()) })
+      await shelf.arrange(offers.active(), { signal, changed })
     } catch (error) {
-      log.warn({ event: 'offers.unread', error })
+      if (!failing) log.warn({ event: 'offers.unread', error })
+      failing = true
     }
     await setTimeout(pollMs, undefined, { signal }).catch(() => {})
   }

@@ -186,11 +186,12 @@ describe('a worker on a WebSocket', () => {
 
   it('is refused when its hello was signed for another challenge or gateway', async () => {
     await using opened = await openHub()
-    for (const wrong of [
+    const wrongs: Record<string, string>[] = [
       { challenge: random32() },
       { gateway: `0x${'77'.repeat(20)}` },
       { sessionKey: `0x${'66'.repeat(20)}` },
-    ]) {
+    ]
+    for (const wrong of wrongs) {
       const { socket, answered } = await dial(opened, newSessionKey(), wrong)
       expect(await answered).toMatchObject({ kind: 'refused' })
       await once(socket, 'close')
