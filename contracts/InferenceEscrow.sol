@@ -5,7 +5,6 @@ import {IERC3009} from "@openzeppelin/contracts/interfaces/draft-IERC3009.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
@@ -17,6 +16,7 @@ import {IInferenceEscrow} from "./interfaces/IInferenceEscrow.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IRoyaltyLedger} from "./interfaces/IRoyaltyLedger.sol";
 import {Batches} from "./libraries/Batches.sol";
+import {Guarded} from "./libraries/Guarded.sol";
 import {Messages} from "./libraries/Messages.sol";
 import {Ppm} from "./libraries/Ppm.sol";
 import {Vouchers} from "./libraries/Vouchers.sol";
@@ -24,7 +24,7 @@ import {Vouchers} from "./libraries/Vouchers.sol";
 /// @title Chapter 5, settle.
 /// @dev Warning: MODELS and PARAMETERS are trusted to answer: a revert of theirs stops settlement, though never a withdrawal or a claim.
 /// @dev Warning: the token must not take fees, rebase or move balances of others; deposits are measured, later balances are not.
-contract InferenceEscrow is IInferenceEscrow, EIP712, ReentrancyGuardTransient {
+contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     using SafeERC20 for IERC20;
     using Batches for Batches.LaneTotal[];
 

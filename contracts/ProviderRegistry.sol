@@ -3,15 +3,15 @@ pragma solidity 0.8.34;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
+import {Guarded} from "./libraries/Guarded.sol";
 
 /// @title Chapter 4, infer.
 /// @dev Its EIP-712 domain is that of WorkerHello, which gateways check off chain.
 /// @dev Warning: a session key is taken without proof that the operator holds it; whoever checks a signature starts from the operator.
-contract ProviderRegistry is IProviderRegistry, EIP712, ReentrancyGuardTransient {
+contract ProviderRegistry is IProviderRegistry, EIP712, Guarded {
     using SafeERC20 for IERC20;
 
     uint256 private constant MAX_NAME_BYTES = 64;
