@@ -24,7 +24,7 @@ interface IInferenceEscrow {
         uint128 cap;
         uint128 spent; // never resets
         uint40 notAfter; // acceptance ends; vouchers settle until then + thaw
-        uint40 revokedAt; // 0 = not revoked; permanent
+        uint40 revokedAt; // 0 = not revoked; permanent; acceptance ended then (at notAfter, if that came first)
         uint32 nonce; // of the last grant
     }
 
@@ -100,6 +100,7 @@ interface IInferenceEscrow {
     error EscrowNonceUsed(bytes32 accountId, uint256 nonce);
     error EscrowKeyInvalid(address key);
     error EscrowKeyIsRevoked(bytes32 accountId, address key);
+    error EscrowKeyNarrowed(address key, uint128 cap, uint40 notAfter); // what the key has already
     error EscrowNothingThawing(bytes32 accountId);
     error EscrowStillThawing(uint256 at, uint40 endsAt);
     error EscrowNotCollector(address actual, address collector);
@@ -120,6 +121,7 @@ interface IInferenceEscrow {
     function depositWithPermit(Account calldata account, uint128 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external returns (bytes32 accountId);
 
     /// @notice Grants or widens a key; `nonce` must exceed the key's last. A revoked key can't be granted again.
+    /// Nothing narrows a key but its revocation: what a collector accepted stays collectable until the thaw is over.
     function grantKey(Account calldata account, address key, uint128 cap, uint40 notAfter, uint32 nonce) external;
     function grantKeyBySig(Account calldata account, address key, uint128 cap, uint40 notAfter, uint32 nonce, bytes calldata signature) external;
     function revokeKey(Account calldata account, address key) external;

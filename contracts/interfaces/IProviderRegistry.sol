@@ -15,7 +15,7 @@ interface IProviderRegistry {
     struct Offer {
         uint128 unitPrice; // base units
         uint8 unit; // services/core/metering.ts
-        bool active;
+        bool active; // set, not ended, and the operator's stake is MIN_STAKE at least
     }
 
     event ProviderRegistered(address indexed operator, address sessionKey, bytes32 encryptionKey, string name);
@@ -31,6 +31,8 @@ interface IProviderRegistry {
     error ProviderNameTooLong(uint256 actual, uint256 limit);
     error ProviderStakeTooLow(uint128 actual, uint128 least);
     error ProviderStillUnstaking(uint256 at, uint40 unstakeAt);
+    error ProviderNothingUnstaking(address operator);
+    error ProviderTokenShortfall(uint256 received, uint256 expected);
     error ProviderModelUnknown(bytes32 modelId);
     error ProviderPriceInvalid(uint128 unitPrice);
 

@@ -12,14 +12,21 @@ const IMMEDIATE_STOP_MS = 10_000
 /** Marks the folder as ours while we live; a mark of a process that is gone does not count. */
 export function claimFolder(folder: string): void {
   const path = join(folder, 'owner')
-  const owner = existsSync(path) ? readFileSync(path, 'utf8').trim() : ''
-  const [pid = '', born = ''] = owner.split(' ')
+  const mark = `${process.pid} ${bornAt(process.pid)}\n`
+  try {
+    // Of two that start at once one creates the file.
+    writeFileSync(path, mark, { flag: 'wx' })
+    return
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+  }
+  const [pid = '', born = ''] = readFileSync(path, 'utf8').trim().split(' ')
   if (Number(pid) > 0 && isAlive(Number(pid)) && bornAt(Number(pid)) === born) {
     throw new GranaryError('start.already-running', `The database in ${folder} is in use by process ${pid}.`, {
       pid: Number(pid),
     })
   }
-  writeFileSync(path, `${process.pid} ${bornAt(process.pid)}\n`)
+  writeFileSync(path, mark)
 }
 
 export function releaseFolder(folder: string): void {

@@ -2,11 +2,12 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Wallet } from 'ethers'
+import { concat, hexlify, keccak256, toBeHex, type Wallet } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { decodeFrame, encodeFrame, type Frame } from '../../services/adapters/dispatcher/frames.ts'
+import { recover } from '../../services/adapters/dispatcher/receipt-check.ts'
 import { websocketOptions } from '../../services/adapters/dispatcher/transfer-channel.ts'
 import { WebSocketHub } from '../../services/adapters/dispatcher/websocket-hub.ts'
 import { WorkerLink } from '../../services/adapters/dispatcher/worker-link.ts'
@@ -29,6 +30,8 @@ import {
 } from './support/jobs.ts'
 
 const log = openLog({ process: 'test', level: 'silent' })
+/** Of secp256k1. */
+const CURVE_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
 const LIMITS = { timeoutMs: 20_000 }
 
 async function openHub({ pingMs = 15_000 } = {}) {
@@ -150,9 +153,10 @@ describe('a worker on a WebSocket', () => {
     await vi.waitFor(() => expect(opened.hub.workers().filter(({ ready }) => ready.has(MODEL)).length).toBe(2), {
       timeout: 10_000,
     })
-    const data = new Uint8Array(8_000_000)
-    const stuck = Array.from({ length: 4 }, () => opened.hub.send(slow.workerId, newJob(data), LIMITS))
+    const data = new Uint8Array(2_000_000)
+    const stuck = Array.from({ length: 32 }, () => opened.hub.send(slow.workerId, newJob(data), LIMITS))
     const outcomes = Promise.allSettled(stuck)
+    for (const side of sides) expect(side.bufferedAmount).toBeLessThan(2 * 1024 * 1024)
     const other = opened.hub.workers().find(({ workerId }) => workerId !== slow.workerId)?.workerId ?? ''
     await opened.hub.send(other, newJob(data), LIMITS)
     for (const side of sides) expect(side.bufferedAmount).toBeLessThan(2 * 1024 * 1024)
@@ -240,6 +244,27 @@ describe('the frames', () => {
   })
 })
 
+describe('the native signature recovery', () => {
+  it('finds the signer that ethers finds, and refuses malleable signatures', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ minLength: 32, maxLength: 32 }), async (bytes) => {
+        const wallet = newSessionKey()
+        const digest = hexlify(bytes)
+        const signature = wallet.signingKey.sign(digest)
+        expect(recover(digest, signature.serialized)).toBe(wallet.address.toLowerCase())
+        const mirrored = toBeHex(CURVE_ORDER - BigInt(signature.s), 32)
+        const malleable = concat([signature.r, mirrored, signature.v === 27 ? '0x1c' : '0x1b'])
+        expect(recover(digest, malleable)).toBeNull()
+        expect(recover(keccak256(digest), signature.serialized)).not.toBe(wallet.address.toLowerCase())
+      }),
+      { numRuns: 20 },
+    )
+    for (const nonsense of ['', '0x', 'x', `0x${'00'.repeat(65)}`, `0x${'ff'.repeat(65)}`, `0x${'11'.repeat(64)}`]) {
+      expect(recover(random32(), nonsense)).toBeNull()
+    }
+  })
+})
+
 type Opened = Awaited<ReturnType<typeof openHub>>
 type Transfer = { stream: number; header: unknown; body: Uint8Array }
 
@@ -273,7 +298,7 @@ async function dial(opened: Opened, wallet: Wallet, signedInstead: Record<string
     kind: 'hello',
     sessionKey,
     signature: await wallet.signTypedData(domain, types, value),
-    capacity: 8,
+    capacity: 64,
     instance: random32().slice(2, 18),
   }
   const answered = once(socket, 'message').then(([message]) => (decodeFrame(message) as { message: unknown }).message)

@@ -12,8 +12,8 @@ import { floatsOf, floatTensor, type Tensor, textTensor } from '../../services/c
 import { runtimeConformance } from './conformance/runtime.ts'
 import { affineModel, coupledModel, int64Tensor, lookupModel, modelFiles, slowModel } from './conformance/tiny-models.ts'
 
-const loadLimit = { timeoutMs: 20_000 }
-const limit = { timeoutMs: 20_000 }
+const loadLimit = { timeoutMs: 40_000 }
+const limit = { timeoutMs: 30_000 }
 const SLOW = 2000
 
 runtimeConformance('OnnxRuntime', async () => new OnnxRuntime())

@@ -60,10 +60,10 @@ describe('training', () => {
   })
 
   test('gives other bytes for another seed, or one row less', () => {
-    const [first = new Uint8Array(), ...others] = shardBytes
-    const fewer = [encodeRows(decodeRows(first).slice(1)), ...others]
-    expect(sha256(trainSpam({ shards: shardBytes, seed: spamSeed + 1 }).onnx)).not.toBe(sha256(trained.onnx))
-    expect(sha256(trainSpam({ shards: fewer, seed: spamSeed }).onnx)).not.toBe(sha256(trained.onnx))
+    const rows = shardBytes.flatMap(decodeRows).filter((_, index) => index % 10 === 0)
+    const train = (count: number, seed: number) => sha256(trainSpam({ shards: [encodeRows(rows.slice(0, count))], seed }).onnx)
+    const digests = [train(rows.length, 1), train(rows.length, 1), train(rows.length, 2), train(rows.length - 1, 1)]
+    expect(digests.map((digest) => digests.indexOf(digest))).toEqual([0, 0, 2, 3])
   })
 
   test('is right on 97 of 100 mails it has not seen, also when ONNX Runtime reads them raw', async () => {

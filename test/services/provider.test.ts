@@ -81,6 +81,7 @@ class FakeChain implements Chain {
     }
     throw new Error(`not read by workers: ${contract}.${method}`)
   }
+  callOf = async () => null
   prepare = () => Promise.reject(new Error('no worker sends transactions'))
   broadcast = this.prepare
   outcome = this.prepare

@@ -135,7 +135,10 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
       method: 'settleBatch',
       args: [toBatchArgument(batch), '0x'],
     })
+    const sentSoFar = () => market.node.rpc('eth_getTransactionCount', market.config.collector, 'pending')
+    const sent = await sentSoFar()
     await settle(ticker())
+    expect(await sentSoFar()).toBe(sent)
     expect(ledger.closed).toMatchObject([{ batchId: batch.batchId, transaction: other.hash }])
     expect(await charged()).toBe(before + 714n)
   })

@@ -1,7 +1,7 @@
 import { NO_USAGE } from '../../core/accounts.ts'
 import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../core/ports.ts'
 import type { Database, Query } from './database.ts'
-import { feedKeysOf } from './mirrored-accounts.ts'
+import { feedKnown } from './mirrored-accounts.ts'
 
 /** Columns of numeric(26,0) and bigint arrive as decimal strings. */
 export interface AccountRow {
@@ -53,7 +53,7 @@ export function openAccounts({
       if (await isKnown(query, accountId)) return
       await transaction(async (under) => {
         await insertAccount(under, accountId, config)
-        await feedKeysOf(under, accountId)
+        await feedKnown(under, [accountId])
       })
     },
 

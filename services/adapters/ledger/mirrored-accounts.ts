@@ -11,13 +11,24 @@ export async function feedAccounts(query: Query, mirrors: readonly Mirror[]): Pr
   const ids = idsOf(mirrors, 'account')
   if (ids.length === 0) return
   await query('SELECT FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE', [ids])
+  // An account that was touched before its configuration is known, as by a grant before the first deposit, waits for that.
   await query(
     `INSERT INTO accounts (account_id, payer, collector, thaw_seconds, salt, head)
-     SELECT id, state->>'payer', state->>'collector', (state->>'thawSeconds')::bigint, state->>'salt', $2
-     FROM mirrors WHERE kind = 'account' AND id = ANY($1) AND state IS NOT NULL ORDER BY id
+     SELECT id, state->>'payer', state->>'collector', (state->>'thawSeconds')::bigint, state->>'salt', $2 FROM mirrors
+     WHERE kind = 'account' AND id = ANY($1) AND state->>'payer' IS NOT NULL AND state->>'collector' IS NOT NULL
+       AND state->>'thawSeconds' IS NOT NULL AND state->>'salt' IS NOT NULL ORDER BY id
      ON CONFLICT (account_id) DO NOTHING`,
     [ids, NO_USAGE],
   )
+  await feedKnown(query, ids)
+}
+
+export async function feedKeys(query: Query, mirrors: readonly Mirror[]): Promise<void> {
+  await writeKeys(query, idsOf(mirrors, 'key'))
+}
+
+/** For accounts that have just become known: amounts and keys may be mirrored already. */
+export async function feedKnown(query: Query, ids: readonly string[]): Promise<void> {
   await query(
     `UPDATE accounts a SET chain_deposit = coalesce((m.state->>'deposit')::numeric, 0), chain_charged = coalesce((m.state->>'charged')::numeric, 0),
        chain_own_spent = coalesce((m.state->>'ownSpent')::numeric, 0), chain_thawing = coalesce((m.state->>'thawing')::numeric, 0),
@@ -25,17 +36,7 @@ export async function feedAccounts(query: Query, mirrors: readonly Mirror[]): Pr
      FROM mirrors m WHERE m.kind = 'account' AND m.id = ANY($1) AND a.account_id = m.id`,
     [ids],
   )
-  // Keys may be granted before the account's first deposit makes it known.
   await writeKeys(query, await keysOf(query, ids))
-}
-
-export async function feedKeys(query: Query, mirrors: readonly Mirror[]): Promise<void> {
-  await writeKeys(query, idsOf(mirrors, 'key'))
-}
-
-/** For an account that became known without the chain: its keys may be mirrored already. */
-export async function feedKeysOf(query: Query, accountId: string): Promise<void> {
-  await writeKeys(query, await keysOf(query, [accountId]))
 }
 
 export async function forgetAccounts(query: Query): Promise<void> {

@@ -65,24 +65,23 @@ export function ledgerConformance(open: () => Promise<{ ledger: Ledger; reopen: 
       expect(await ledger.reserve(order(newAccount(), { max: 1n }), 999)).toEqual({ ok: false, reason: 'account-unknown' })
     })
 
-    test('a key granted before its account was known counts once it is', async () => {
+    test('what the chain says of an account before its configuration is known counts once it is', async () => {
       const account = newAccount()
       const key = hex(20)
+      const granted = { cap: '5', spent: '0', notAfter: 9999, revokedAt: 0, nonce: 1 }
+      const amounts = { deposit: '9', charged: '0', ownSpent: '0', thawing: '0', thawEndsAt: 0 }
       await ledger.apply({
         head: await book.nextHead(),
         events: [],
         mirrors: [
-          {
-            kind: 'key',
-            id: `${account.accountId}:${key}`,
-            block: 1,
-            state: { cap: '5', spent: '0', notAfter: 9999, revokedAt: 0, nonce: 1 },
-          },
+          { kind: 'key', id: `${account.accountId}:${key}`, block: 1, state: granted },
+          { kind: 'account', id: account.accountId, block: 1, state: amounts },
         ],
       })
       expect(await ledger.standing(account.accountId, key)).toBeNull()
       await ledger.knowAccount(account.accountId, account.config)
-      expect(await ledger.standing(account.accountId, key)).toMatchObject({ cap: 5n })
+      await ledger.knowAccount(account.accountId, account.config)
+      expect(await ledger.standing(account.accountId, key)).toMatchObject({ cap: 5n, deposit: 9n })
     })
 
     test('keeps the highest voucher and refuses one that goes backwards', async () => {

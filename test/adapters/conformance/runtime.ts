@@ -13,8 +13,8 @@ import {
   withGolden,
 } from './tiny-models.ts'
 
-const loadLimit = { timeoutMs: 20_000 }
-const limit = { timeoutMs: 10_000 }
+const loadLimit = { timeoutMs: 40_000 }
+const limit = { timeoutMs: 30_000 }
 /** A product of matrices of this size takes a good part of a second. */
 const SLOW = 2000
 

@@ -96,12 +96,7 @@ contract MembershipInvariants is CooperativeTest {
 
     function setUp() public override {
         _actor = new MembershipActor();
-    }
-
-    /// The invariant runner asks what to call.
-    function targetContracts() external view returns (address[] memory targets) {
-        targets = new address[](1);
-        targets[0] = address(_actor);
+        _target(address(_actor));
     }
 
     /// I17: one nullifier, at most one vote; nobody votes but members who are active, and each of them does once.

@@ -22,7 +22,8 @@ export interface Marketplace extends AsyncDisposable {
   modelId: string
   accountId: string
   config: AccountConfig
-  voucher(ceiling: bigint): Promise<Voucher>
+  /** By the payer's own key, or a granted one. */
+  voucher(ceiling: bigint, signer?: Wallet): Promise<Voucher>
 }
 
 export const terms: Terms = {
@@ -69,10 +70,10 @@ export async function openMarketplace(options: { manifestDigest?: string; onnxDi
     modelId,
     accountId,
     config,
-    async voucher(ceiling) {
-      const value = { accountId, key: config.payer, ceiling, usageHead: NO_USAGE }
+    async voucher(ceiling, signer = payerWallet) {
+      const value = { accountId, key: signer.address.toLowerCase(), ceiling, usageHead: NO_USAGE }
       const data = typedData('InferenceEscrow', 'Voucher', escrow, value)
-      return { ...value, signature: await payerWallet.signTypedData(data.domain, data.types, data.value) }
+      return { ...value, signature: await signer.signTypedData(data.domain, data.types, data.value) }
     },
     async [Symbol.asyncDispose]() {
       for (const chain of [collector, payer, provider]) await chain[Symbol.asyncDispose]()
