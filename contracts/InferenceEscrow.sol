@@ -16,6 +16,7 @@ import {IInferenceEscrow} from "./interfaces/IInferenceEscrow.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IRoyaltyLedger} from "./interfaces/IRoyaltyLedger.sol";
 import {Batches} from "./libraries/Batches.sol";
+import {Funds} from "./libraries/Funds.sol";
 import {Guarded} from "./libraries/Guarded.sol";
 import {Messages} from "./libraries/Messages.sol";
 import {Ppm} from "./libraries/Ppm.sol";
@@ -26,14 +27,8 @@ import {Vouchers} from "./libraries/Vouchers.sol";
 /// @dev Warning: the token must not take fees, rebase or move balances of others; deposits are measured, later balances are not.
 contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     using SafeERC20 for IERC20;
-    using Batches for Batches.LaneTotal[];
-
-    /// One slot, so that a row by the payer's own key writes nothing else.
-    struct Funds {
-        uint80 deposit;
-        uint80 charged;
-        uint80 ownSpent;
-    }
+    using Batches for Batches.Totals;
+    using Vouchers for Vouchers.Desk;
 
     struct Thaw {
         uint80 amount;
@@ -126,8 +121,10 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         nonReentrant
         returns (bytes32 accountId)
     {
-        // A permit that somebody used ahead of us has set the allowance already; without one the transfer fails.
-        try IERC20Permit(address(TOKEN)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        // A permit that somebody used ahead of us has set the allowance already.
+        if (TOKEN.allowance(msg.sender, address(this)) < amount) {
+            IERC20Permit(address(TOKEN)).permit(msg.sender, address(this), amount, deadline, v, r, s);
+        }
         uint256 held = TOKEN.balanceOf(address(this));
         TOKEN.safeTransferFrom({from: msg.sender, to: address(this), value: amount});
         return _deposited(account, amount, held);
@@ -142,10 +139,9 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         require(account.thawSeconds <= MAX_THAW_SECONDS, EscrowThawTooLong({actual: account.thawSeconds, most: MAX_THAW_SECONDS}));
 
         accountId = accountIdOf(account);
-        Funds storage funds = _funds[accountId];
-        uint256 total = uint256(funds.deposit) + amount;
-        require(amount > 0 && total <= MAX_AMOUNT, EscrowAmountInvalid(amount));
-        funds.deposit = uint80(total);
+        Funds funds = _funds[accountId];
+        require(amount > 0 && amount <= MAX_AMOUNT - funds.deposited(), EscrowAmountInvalid(amount));
+        _funds[accountId] = funds.put(amount);
         _holdings.owed += amount;
         emit Deposited(accountId, account.payer, account.collector, account.thawSeconds, account.salt, amount);
     }
@@ -225,8 +221,7 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     }
 
     function _startThaw(Account calldata account, bytes32 accountId, uint128 amount) private {
-        Funds storage funds = _funds[accountId];
-        require(amount > 0 && amount <= funds.deposit - funds.charged, EscrowAmountInvalid(amount));
+        require(amount > 0 && amount <= _funds[accountId].uncharged(), EscrowAmountInvalid(amount));
         uint40 endsAt = uint40(block.timestamp + account.thawSeconds);
         _thaws[accountId] = Thaw({amount: uint80(amount), endsAt: endsAt});
         emit ThawStarted(accountId, amount, endsAt);
@@ -249,9 +244,9 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         require(thaw.amount > 0, EscrowNothingThawing(accountId));
         require(block.timestamp >= thaw.endsAt, EscrowStillThawing({at: block.timestamp, endsAt: thaw.endsAt}));
 
-        Funds storage funds = _funds[accountId];
-        amount = uint128(Math.min(thaw.amount, funds.deposit - funds.charged));
-        funds.deposit -= uint80(amount);
+        Funds funds = _funds[accountId];
+        amount = uint128(Math.min(thaw.amount, funds.uncharged()));
+        _funds[accountId] = funds.take(amount);
         delete _thaws[accountId];
         emit Withdrawn(accountId, to, amount);
         _pay(to, amount);
@@ -279,81 +274,79 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         if (_batchRoots[batch.collector][batch.batchId] != 0) return 0;
         _batchRoots[batch.collector][batch.batchId] = batch.receiptsRoot;
 
-        Batches.LaneTotal[] memory totals = _openLanes(batch);
-        for (uint256 i = 0; i < batch.rows.length; ++i) {
-            Skip reason = _applyRow(batch.rows[i], batch.collector, totals);
+        Batches.Totals memory totals = _openLanes(batch);
+        Vouchers.Desk memory desk = Vouchers.openDesk({domainSeparator: _domainSeparatorV4(), collector: batch.collector, token: address(TOKEN)});
+        Row[] calldata rows = batch.rows;
+        for (uint256 i = 0; i < rows.length; ++i) {
+            Skip reason = _applyRow(rows[i], desk, totals);
             if (reason != Skip.None) emit RowSkipped(batch.batchId, i, reason);
         }
         return _creditLanes(batch, totals);
     }
 
     /// Which lanes can be credited, and their payees' share.
-    function _openLanes(Batch calldata batch) private returns (Batches.LaneTotal[] memory totals) {
-        totals = new Batches.LaneTotal[](batch.lanes.length);
-        for (uint256 i = 0; i < totals.length; ++i) {
+    function _openLanes(Batch calldata batch) private returns (Batches.Totals memory totals) {
+        totals = Batches.openTotals(batch.lanes.length);
+        for (uint256 i = 0; i < batch.lanes.length; ++i) {
             Lane calldata lane = batch.lanes[i];
             (uint32 payeesPpm, uint40 endsAt) = MODELS.settlementTerms(lane.modelId, lane.purpose);
             uint256 servedAt = lane.lastServedAt;
-            totals[i].payeesPpm = payeesPpm;
-            totals[i].creditable = lane.provider != address(0) && servedAt <= block.timestamp
+            bool creditable = lane.provider != address(0) && servedAt <= block.timestamp
                 && block.timestamp - servedAt <= MAX_SETTLEMENT_SECONDS && servedAt < endsAt;
-            if (!totals[i].creditable) emit LaneRefused(batch.batchId, i);
+            totals.payeesPpm[i] = payeesPpm;
+            if (creditable) totals.creditable |= 1 << i;
+            else emit LaneRefused(batch.batchId, i);
         }
     }
 
     /// Charges one row, or tells why not; a skipped row has changed nothing.
-    function _applyRow(Row calldata row, address collector, Batches.LaneTotal[] memory totals) private returns (Skip) {
-        uint256 sum = Batches.creditable(row.parts, totals);
+    function _applyRow(Row calldata row, Vouchers.Desk memory desk, Batches.Totals memory totals) private returns (Skip) {
+        Part[] calldata parts = row.parts;
+        uint256 sum = Batches.creditable(parts, totals);
         if (sum == 0) return Skip.LaneRefused;
-        bytes32 accountId = _accountId(row.payer, collector, row.thawSeconds, row.salt);
-        uint256 raised = row.from + sum;
-        Funds memory funds = _funds[accountId];
-        bool own = row.key == row.payer;
+        bytes32 accountId = desk.readRow(row);
+        uint256 from = row.from;
+        Funds funds = _funds[accountId];
+        bool own = desk.key == desk.payer;
         if (own) {
-            if (funds.ownSpent != row.from) return Skip.Stale;
+            if (funds.ownSpent() != from) return Skip.Stale;
         } else {
-            Skip reason = _checkGrant(_grants[accountId][row.key], row, raised);
+            Skip reason = _checkGrant(_grants[accountId][desk.key], row.thawSeconds, from, sum);
             if (reason != Skip.None) return reason;
         }
-        if (raised > row.ceiling) return Skip.OverCeiling;
-        if (sum > funds.deposit - funds.charged) return Skip.Unfunded;
-        if (!_isSigned(accountId, row)) return Skip.Unsigned;
+        if (from + sum > desk.ceiling) return Skip.OverCeiling;
+        if (sum > funds.uncharged()) return Skip.Unfunded;
+        if (!desk.isSigned(row)) return Skip.Unsigned;
 
-        // No truncation: sum fits what the deposit has left, and raised fits the charged total or the cap.
-        funds.charged += uint80(sum);
-        if (own) funds.ownSpent = uint80(raised);
-        else _grants[accountId][row.key].spent = uint80(raised);
-        _funds[accountId] = funds;
-        totals.add(row.parts);
+        _funds[accountId] = funds.charge(sum, own);
+        // No truncation: the cap bounds it.
+        if (!own) _grants[accountId][desk.key].spent = uint80(from + sum);
+        totals.add(parts);
         return Skip.None;
     }
 
-    function _checkGrant(Grant memory grant, Row calldata row, uint256 raised) private view returns (Skip) {
-        if (grant.spent != row.from) return Skip.Stale;
-        if (block.timestamp > uint256(grant.notAfter) + row.thawSeconds) return Skip.KeyEnded;
-        return raised > grant.cap ? Skip.OverCap : Skip.None;
-    }
-
-    function _isSigned(bytes32 accountId, Row calldata row) private view returns (bool) {
-        bytes32 digest = _hashTypedDataV4(Messages.hashVoucher(accountId, row.key, row.ceiling, row.usageHead));
-        return Vouchers.isSignedBy(digest, row.key, row.r, row.vs);
+    function _checkGrant(Grant storage grant, uint256 thawSeconds, uint256 from, uint256 sum) private view returns (Skip) {
+        if (grant.spent != from) return Skip.Stale;
+        if (block.timestamp > grant.notAfter + thawSeconds) return Skip.KeyEnded;
+        return from + sum > grant.cap ? Skip.OverCap : Skip.None;
     }
 
     /// Splits each lane's total; one credit to the model's income stands for all its payees.
-    function _creditLanes(Batch calldata batch, Batches.LaneTotal[] memory totals) private returns (uint128 gross) {
+    function _creditLanes(Batch calldata batch, Batches.Totals memory totals) private returns (uint128 gross) {
         Batches.Rates memory rates = Batches.Rates({
             protocolPpm: Math.min(PARAMETERS.protocolFeePpm(), Ppm.MAX_PROTOCOL_FEE), collectorPpm: collectorFeePpm(batch.collector)
         });
         Batches.Split memory sums;
         uint64 epoch = IRoyaltyLedger(ROYALTIES).currentEpoch();
-        for (uint256 i = 0; i < totals.length; ++i) {
-            if (totals[i].gross == 0) continue;
-            gross += uint128(totals[i].gross);
-            Batches.Split memory parts = Batches.split(totals[i], rates);
+        for (uint256 i = 0; i < totals.gross.length; ++i) {
+            uint256 taken = totals.gross[i];
+            if (taken == 0) continue;
+            gross += uint128(taken);
+            Batches.Split memory parts = Batches.split(taken, totals.payeesPpm[i], rates);
             sums.protocolFee += parts.protocolFee;
             sums.collectorFee += parts.collectorFee;
             sums.royalties += parts.royalties;
-            _creditLane(batch, i, epoch, totals[i].gross, parts);
+            _creditLane(batch, i, epoch, taken, parts);
         }
         if (sums.protocolFee > 0) _credits[PARAMETERS.treasury()] += uint128(sums.protocolFee);
         if (sums.collectorFee > 0) _credits[batch.collector] += uint128(sums.collectorFee);
@@ -419,9 +412,15 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
 
     /// @inheritdoc IInferenceEscrow
     function balance(bytes32 accountId) external view returns (Balance memory) {
-        Funds memory funds = _funds[accountId];
+        Funds funds = _funds[accountId];
         Thaw memory thaw = _thaws[accountId];
-        return Balance({deposit: funds.deposit, charged: funds.charged, ownSpent: funds.ownSpent, thawing: thaw.amount, thawEndsAt: thaw.endsAt});
+        return Balance({
+            deposit: uint128(funds.deposited()),
+            charged: uint128(funds.charged()),
+            ownSpent: uint128(funds.ownSpent()),
+            thawing: thaw.amount,
+            thawEndsAt: thaw.endsAt
+        });
     }
 
     /// @inheritdoc IInferenceEscrow
