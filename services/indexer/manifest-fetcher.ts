@@ -18,11 +18,13 @@ export interface ManifestFetcherOptions {
   /** Makes nodes known that may have manifests; called before models are looked for, never fatal. */
   meetPeers?: () => Promise<void>
   now?: () => number
+  /** Ends a round at once, whatever it waits for. */
+  signal?: AbortSignal
 }
 
 /** One round: fetches manifests of models that have none yet; failed ones wait longer each time. Returns how many were stored. */
 export function openManifestRound(options: ManifestFetcherOptions): () => Promise<number> {
-  const { ledger, content, log, fetchTimeoutMs, meetPeers, now = () => performance.now() } = options
+  const { ledger, content, log, fetchTimeoutMs, meetPeers, now = () => performance.now(), signal } = options
   const failed = new Map<string, { attempts: number; retryAt: number }>()
 
   async function round(): Promise<number> {
@@ -41,6 +43,7 @@ export function openManifestRound(options: ManifestFetcherOptions): () => Promis
       log.info({ event: 'manifest.stored', modelId: model.modelId })
       return true
     } catch (error) {
+      if (signal?.aborted) return false
       const attempts = (failed.get(model.modelId)?.attempts ?? 0) + 1
       const waitMs = Math.min(FIRST_RETRY_MS * 2 ** (attempts - 1), LONGEST_RETRY_MS)
       failed.set(model.modelId, { attempts, retryAt: now() + waitMs })
@@ -51,7 +54,7 @@ export function openManifestRound(options: ManifestFetcherOptions): () => Promis
 
   async function fetchOne({ modelId, manifestDigest }: { modelId: string; manifestDigest: string }): Promise<void> {
     const cid = cidOfDigest(manifestDigest)
-    const bytes = await content.get(cid, { maxBytes: MAX_MANIFEST_BYTES, timeoutMs: fetchTimeoutMs })
+    const bytes = await unlessAborted(content.get(cid, { maxBytes: MAX_MANIFEST_BYTES, timeoutMs: fetchTimeoutMs }), signal)
     const manifest = parseModelManifest(bytes)
     const onChain = (await ledger.mirror('model', modelId))?.state?.onnxDigest
     if (manifest.onnx.sha256 !== onChain) {
@@ -67,11 +70,20 @@ export function openManifestRound(options: ManifestFetcherOptions): () => Promis
   return round
 }
 
+/** A stopping process does not wait for IPFS, which may take its whole time limit. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => aborted.reject(signal.reason)
+  signal.addEventListener('abort', abort, { once: true })
+  return Promise.race([promise, aborted.promise]).finally(() => signal.removeEventListener('abort', abort))
+}
+
 /** Rounds every `pollMs` until disposed. */
 export function openManifestFetcher(options: ManifestFetcherOptions & { pollMs: number }): AsyncDisposable {
   const { log, pollMs } = options
   const stop = new AbortController()
-  const round = openManifestRound(options)
+  const round = openManifestRound({ ...options, signal: stop.signal })
 
   async function run(): Promise<void> {
     while (!stop.signal.aborted) {

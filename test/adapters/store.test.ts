@@ -1,7 +1,10 @@
+import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { NextToLast } from 'blockstore-fs/sharding'
 import { CID } from 'multiformats/cid'
 import { describe, expect, it } from 'vitest'
@@ -41,6 +44,37 @@ storeConformance({
     return { writer: store, reader: store, damage: server.corrupt, close: async () => server[Symbol.asyncDispose]() }
   },
 })
+
+const peerModule = new URL('../kubo-peer/start.mjs', import.meta.url).pathname
+const peerInstalled = existsSync(new URL('../kubo-peer/node_modules/ipfs-core', import.meta.url))
+
+if (peerInstalled) {
+  storeConformance({
+    name: "Kubo's RPC API as js-ipfs implements it",
+    damageIsEverywhere: true,
+    open: async () => {
+      const repo = await mkdtemp(join(tmpdir(), 'granary-js-ipfs-'))
+      const peer = fork(peerModule, [repo], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+      const [{ url }] = (await once(peer, 'message')) as [{ url: string }]
+      const store = await openKuboStore({ url })
+      return {
+        writer: store,
+        reader: store,
+        damage: (cid) => damageAnyBlock(repo, cid),
+        close: async () => {
+          const ended = once(peer, 'exit')
+          peer.kill('SIGKILL')
+          await ended
+          await rm(repo, { recursive: true, force: true })
+        },
+      }
+    },
+  })
+} else {
+  describe.skip("ContentStore on Kubo's RPC API as js-ipfs implements it (skipped: `npm ci --prefix test/kubo-peer` was not run)", () => {
+    it('passes the conformance suite', () => {})
+  })
+}
 
 describe('a Helia node', () => {
   it('keeps content and identity over a restart, and gives it without any peer', async () => {
@@ -110,4 +144,12 @@ describe('a Kubo node', () => {
 async function damageBlock(dir: string, cid: string): Promise<void> {
   const { dir: shard, file } = new NextToLast().encode(CID.parse(cid))
   await writeFile(join(dir, 'blocks', shard, file), 'damaged')
+}
+
+/** In the folder of a node that names its files by the same hash, in whatever layout. */
+async function damageAnyBlock(repo: string, cid: string): Promise<void> {
+  const name = basename(new NextToLast().encode(CID.parse(cid)).file)
+  const found = (await readdir(repo, { recursive: true })).find((file) => file.endsWith(name.slice(-40)))
+  if (!found) throw new Error(`the peer has no file of ${cid}`)
+  await writeFile(join(repo, found), 'damaged')
 }

@@ -5,7 +5,7 @@ import { GranaryError } from '../../services/core/errors.ts'
 import { encodeManifest } from '../../services/core/manifest.ts'
 import type { Chain, ContentStore } from '../../services/core/ports.ts'
 import { openIndexer, openStepper, type Step } from '../../services/indexer/indexer.ts'
-import { openManifestRound } from '../../services/indexer/manifest-fetcher.ts'
+import { openManifestFetcher, openManifestRound } from '../../services/indexer/manifest-fetcher.ts'
 import { openTicker } from '../../services/settler/settler.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
 import { deposit, type Marketplace, openMarketplace, randomId, registerModel, silent } from './support/marketplace.ts'
@@ -282,5 +282,19 @@ describe.skipIf(missing !== null)('manifests', () => {
     now = 3000
     await round()
     expect(asked).toHaveLength(5)
+  })
+
+  it('stops at once, also while IPFS lets it wait', async () => {
+    const asked = Promise.withResolvers<void>()
+    const content: Pick<ContentStore, 'get'> = {
+      get() {
+        asked.resolve()
+        return new Promise(() => undefined)
+      },
+    }
+    const ledger = { ...openMemoryMirror(), modelsWithoutManifest: async () => [{ modelId: randomId(), manifestDigest }] }
+    const fetcher = openManifestFetcher({ ledger, content, log: silent, fetchTimeoutMs: 60_000, pollMs: 10 })
+    await asked.promise
+    await fetcher[Symbol.asyncDispose]()
   })
 })

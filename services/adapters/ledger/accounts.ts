@@ -3,7 +3,7 @@ import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../c
 import type { Database, Query } from './database.ts'
 import { feedKnown } from './mirrored-accounts.ts'
 
-/** Columns of numeric(26,0) and bigint arrive as decimal strings. */
+/** numeric and bigint columns arrive as decimal strings. */
 export interface AccountRow {
   account_id: string
   payer: string

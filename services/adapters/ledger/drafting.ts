@@ -131,6 +131,7 @@ function fill(
     const charged = BigInt(candidate.charged)
     if (charged > funded) row.unfunded.push(candidate)
     else if (take(draft, row, candidate)) left.set(account_id, funded - charged)
+    else continue
     draft.open.set(idOf(candidate), row)
   }
 }

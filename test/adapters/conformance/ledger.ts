@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import type { Ledger } from '../../../services/core/ports.ts'
+import type { BatchDraft, Ledger } from '../../../services/core/ports.ts'
 import { type Book, chargeOnce, closeAs, deliver, fund, hex, newAccount, order } from './ledger-acts.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
@@ -93,6 +93,21 @@ export function ledgerConformance(open: () => Promise<{ ledger: Ledger; reopen: 
       expect(await ledger.acceptVoucher({ ...voucher, accountId: hex(32), ceiling: 1n })).toEqual({
         ok: false,
         reason: 'account-unknown',
+      })
+    })
+
+    test('the largest cap and ceiling that the chain knows are amounts like others', async () => {
+      const most = 2n ** 128n - 1n
+      const account = await fund(ledger, { ...newAccount(), key: hex(20) }, { deposit: most, ceiling: most, cap: most })
+      await chargeOnce(ledger, account, { charged: 2n ** 100n })
+      expect(await ledger.standing(account.accountId, account.key)).toMatchObject({
+        cap: most,
+        ceiling: most,
+        deposit: most,
+        spent: 2n ** 100n,
+      })
+      expect(await ledger.draftBatch(draftAllOptions(account.config.collector))).toMatchObject({
+        rows: [{ parts: [{ amount: 2n ** 100n }] }],
       })
     })
 
@@ -326,15 +341,12 @@ export function ledgerConformance(open: () => Promise<{ ledger: Ledger; reopen: 
   })
 }
 
-export async function draftAll(ledger: Ledger, collector: string) {
-  const draft = await ledger.draftBatch({
-    batchId: hex(32),
-    collector,
-    minGross: 0n,
-    servedBefore: 10_000,
-    maxRows: 512,
-    maxLanes: 64,
-  })
+function draftAllOptions(collector: string) {
+  return { batchId: hex(32), collector, minGross: 0n, servedBefore: 10_000, maxRows: 512, maxLanes: 64 }
+}
+
+async function draftAll(ledger: Ledger, collector: string): Promise<BatchDraft> {
+  const draft = await ledger.draftBatch(draftAllOptions(collector))
   if (!draft) throw new Error('There is nothing to draft.')
   return draft
 }
