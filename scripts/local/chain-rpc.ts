@@ -22,6 +22,8 @@ export interface Request {
 
 export async function serveRpc(options: {
   port: number
+  /** Loopback unless told otherwise; anyone who reaches it may use it. */
+  host?: string | undefined
   engine: Pick<Engine, 'forward'>
   /** Resolves with the transaction's hash once it can no longer be lost. */
   submit: (raw: string) => Promise<string>
@@ -34,7 +36,7 @@ export async function serveRpc(options: {
   })
   server.maxConnections = MAX_CONNECTIONS
   server.requestTimeout = 30_000
-  await listen(server, options.port)
+  await listen(server, options.port, options.host ?? '127.0.0.1')
   return {
     port: (server.address() as AddressInfo).port,
     [Symbol.asyncDispose]: () =>
@@ -105,12 +107,12 @@ function send(response: ServerResponse, status: number, body: string): void {
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body)
 }
 
-function listen(server: Server, port: number): Promise<void> {
+function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const taken = error.code === 'EADDRINUSE'
       reject(taken ? new GranaryError('start.port-in-use', `Port ${port} is in use; the local chain needs it.`, { port }) : error)
     })
-    server.listen(port, '127.0.0.1', () => resolve())
+    server.listen(port, host, () => resolve())
   })
 }

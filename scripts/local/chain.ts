@@ -23,8 +23,13 @@ const BLOCK_MS = 1000
 /** A clock set back further than this is not waited for. */
 const CLOCK_SETBACK_SECONDS = 5
 
-export async function openLocalChain(options: { dir: string; port: number; log: Log }): Promise<LocalChain> {
-  const { dir, port, log } = options
+export async function openLocalChain(options: {
+  dir: string
+  port: number
+  host?: string | undefined
+  log: Log
+}): Promise<LocalChain> {
+  const { dir, port, host, log } = options
   const { engine, files, sequence, reset } = await restoreOrReset(dir, log)
   const release = async () => {
     await engine[Symbol.asyncDispose]()
@@ -32,7 +37,7 @@ export async function openLocalChain(options: { dir: string; port: number; log: 
   }
   try {
     const genesis = (await engine.call('eth_getBlockByNumber', ['0x0', false])) as { hash: string }
-    const server = await serveRpc({ port, engine, submit: (raw) => sequence.submit(raw) })
+    const server = await serveRpc({ port, host, engine, submit: (raw) => sequence.submit(raw) })
     const miner = mineEverySecond(sequence)
     let stopping = false
     const engineLost = engine.ended.then((why) => (stopping ? new Promise<never>(() => undefined) : rejectEnded(why)))

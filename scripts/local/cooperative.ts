@@ -59,7 +59,8 @@ export interface CooperativeOptions {
 /** Starts the whole cooperative in processes of its own, or goes on where the last start in `dir` ended. */
 export async function startCooperative(options: CooperativeOptions): Promise<Cooperative> {
   const { dir, log, onProgress = () => undefined } = options
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  // Passable, so that root's PostgreSQL, which runs as another user, reaches its folder; what is secret has modes of its own.
+  mkdirSync(dir, { recursive: true, mode: 0o711 })
   const release = lockFolder(dir)
   rmSync(factsPath(dir), { force: true })
   let family: Family | null = null

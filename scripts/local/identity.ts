@@ -20,14 +20,18 @@ export async function reconcile(options: {
 }): Promise<string[]> {
   const { dir, genesisHash, databaseUrl, external } = options
   const file = join(dir, 'identity.json')
-  const databaseId = await identifyDatabase(databaseUrl)
+  const { databaseId, used } = await inspectDatabase(databaseUrl)
   const known = readJsonFile(file)
   const notes: string[] = []
-  if (known !== null && known.genesisHash !== genesisHash) {
+  const chainIsOther = known !== null && known.genesisHash !== genesisHash
+  if (used && (known === null || chainIsOther)) {
     if (external) {
       throw new GranaryError('config.invalid', 'DATABASE_URL names a database of another chain: empty it, or name another.')
     }
     await emptyDatabase(databaseUrl)
+    if (known === null) notes.push('The database held the records of another chain; it was emptied.')
+  }
+  if (chainIsOther) {
     forgetDeployment(dir)
     rmSync(seedFolder(dir), { recursive: true, force: true })
     const why = options.chainReset ?? 'the files of the last one are gone'
@@ -45,12 +49,13 @@ export function seedFolder(dir: string): string {
   return join(dir, 'seed')
 }
 
-async function identifyDatabase(url: string): Promise<string> {
+async function inspectDatabase(url: string): Promise<{ databaseId: string; used: boolean }> {
   return query(url, async (client) => {
     const { rows } = await client.query(
       'SELECT system_identifier::text AS cluster, current_database() AS name FROM pg_control_system()',
     )
-    return `${rows[0].cluster}/${rows[0].name}`
+    const tables = await client.query("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1")
+    return { databaseId: `${rows[0].cluster}/${rows[0].name}`, used: (tables.rowCount ?? 0) > 0 }
   })
 }
 

@@ -20,80 +20,80 @@ export interface IndexerOptions {
 /** `moved`: the chain changed while it was read, nothing was applied; `behind`: the node has not reached the cursor again. */
 export type Step = 'idle' | 'applied' | 'moved' | 'behind' | 'rolled-back' | 'rebuilding'
 
+/** What is remembered between steps. */
+interface Indexing extends IndexerOptions {
+  /** Mirrors that an earlier process left stale were read again. */
+  isRepaired: boolean
+}
+
 /** One step of chain → ledger: the next range of blocks, or the way back to where the chain left what was applied. */
-export function openStepper({ chain, ledger, deployBlock, log }: IndexerOptions): () => Promise<Step> {
-  let repaired = false
+export function openStepper(options: IndexerOptions): () => Promise<Step> {
+  const indexing: Indexing = { ...options, isRepaired: false }
+  return () => step(indexing)
+}
 
-  async function step(): Promise<Step> {
-    const cursor = await ledger.cursor()
-    const head = await chain.head()
-    if (cursor === null) {
-      repaired = true
-      return head.number < deployBlock ? 'idle' : apply(null, head)
-    }
-    if (!(await isOnChain(cursor))) return leaveFork(cursor, head)
-    if (!repaired) await repair(cursor)
-    repaired = true
-    return cursor.number >= head.number ? 'idle' : apply(cursor, head)
+async function step(indexing: Indexing): Promise<Step> {
+  const { chain, ledger, deployBlock } = indexing
+  const cursor = await ledger.cursor()
+  const head = await chain.head()
+  if (cursor === null) return head.number < deployBlock ? 'idle' : apply(indexing, null, head)
+  if (!(await isOnChain(chain, cursor))) return leaveFork(indexing, cursor, head)
+  // A crash between a rollback and its reading leaves mirrors stale: rolling back to the cursor names them again.
+  if (!indexing.isRepaired) await reread(indexing, cursor, head)
+  indexing.isRepaired = true
+  return cursor.number >= head.number ? 'idle' : apply(indexing, cursor, head)
+}
+
+async function apply({ chain, ledger, deployBlock, log }: Indexing, cursor: Head | null, head: Head): Promise<Step> {
+  const from = cursor === null ? deployBlock : cursor.number + 1
+  const to = Math.min(from + BACKFILL_BLOCKS - 1, head.number)
+  const target = to === head.number ? head : await chain.block(to)
+  if (target === null) return 'moved'
+  const events = await chain.events(from, to)
+  const touched = await touchedBy(events, { chain, ledger })
+  const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to, head) })
+  // Everything above was read by number: it holds only if the chain is still the one that it started on.
+  if (!(await isOnChain(chain, target)) || (cursor !== null && !(await follows(chain, target, cursor)))) return 'moved'
+  await ledger.apply({ head: target, events, mirrors })
+  if (events.length > 0) {
+    log.debug({ event: 'blocks.applied', from, to, events: events.length, mirrors: mirrors.length, behind: head.number - to })
   }
+  return 'applied'
+}
 
-  async function apply(cursor: Head | null, head: Head): Promise<Step> {
-    const from = cursor === null ? deployBlock : cursor.number + 1
-    const to = Math.min(from + BACKFILL_BLOCKS - 1, head.number)
-    const target = to === head.number ? head : await chain.block(to)
-    if (target === null) return 'moved'
-    const events = await chain.events(from, to)
-    const touched = await touchedBy(events, { chain, ledger })
-    const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to, head) })
-    // Everything above was read by number: it holds only if the chain is still the one that it started on.
-    if (!(await isOnChain(target)) || (cursor !== null && !(await follows(target, cursor)))) return 'moved'
-    await ledger.apply({ head: target, events, mirrors })
-    if (events.length > 0) {
-      log.debug({ event: 'blocks.applied', from, to, events: events.length, mirrors: mirrors.length, behind: head.number - to })
-    }
-    return 'applied'
+async function leaveFork(indexing: Indexing, cursor: Head, head: Head): Promise<Step> {
+  const { chain, ledger, log } = indexing
+  const applied = await ledger.heads(MAX_FORK_BLOCKS)
+  // A node that lags shows an earlier block of the same chain: what was lost is not known before it passes the cursor.
+  if (head.number < cursor.number && applied.some(({ hash }) => hash === head.hash)) return 'behind'
+  for (const candidate of applied) {
+    if (candidate.number > head.number || !(await isOnChain(chain, candidate))) continue
+    log.warn({ event: 'chain.reorganised', from: cursor.number, to: candidate.number, lost: cursor.number - candidate.number })
+    await reread(indexing, candidate, head)
+    return 'rolled-back'
   }
+  log.warn({
+    event: 'chain.replaced',
+    detail: 'The chain is not the one that was indexed: everything that derives from it is built anew.',
+    cursor: cursor.number,
+    head: head.number,
+  })
+  await ledger.forgetChain()
+  return 'rebuilding'
+}
 
-  async function leaveFork(cursor: Head, head: Head): Promise<Step> {
-    const applied = await ledger.heads(MAX_FORK_BLOCKS)
-    // A node that lags shows an earlier block of the same chain: what was lost is not known before it passes the cursor.
-    if (head.number < cursor.number && applied.some(({ hash }) => hash === head.hash)) return 'behind'
-    for (const candidate of applied) {
-      if (candidate.number > head.number || !(await isOnChain(candidate))) continue
-      log.warn({ event: 'chain.reorganised', from: cursor.number, to: candidate.number, lost: cursor.number - candidate.number })
-      await reread(candidate, head)
-      return 'rolled-back'
-    }
-    log.warn({
-      event: 'chain.replaced',
-      detail: 'The chain is not the one that was indexed: everything that derives from it is built anew.',
-      cursor: cursor.number,
-      head: head.number,
-    })
-    await ledger.forgetChain()
-    return 'rebuilding'
-  }
+async function reread({ chain, ledger }: Indexing, to: Head, head: Head): Promise<void> {
+  const touched = await ledger.rollback(to)
+  const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to.number, head) })
+  await ledger.apply({ head: to, events: [], mirrors })
+}
 
-  async function reread(to: Head, head: Head): Promise<void> {
-    const touched = await ledger.rollback(to)
-    const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to.number, head) })
-    await ledger.apply({ head: to, events: [], mirrors })
-  }
+async function isOnChain(chain: Chain, head: Head): Promise<boolean> {
+  return (await chain.block(head.number))?.hash === head.hash
+}
 
-  /** A crash between a rollback and its reading leaves mirrors stale: rolling back to the cursor names them again. */
-  async function repair(cursor: Head): Promise<void> {
-    await reread(cursor, await chain.head())
-  }
-
-  async function isOnChain(head: Head): Promise<boolean> {
-    return (await chain.block(head.number))?.hash === head.hash
-  }
-
-  async function follows(next: Head, cursor: Head): Promise<boolean> {
-    return next.number === cursor.number + 1 ? next.parentHash === cursor.hash : isOnChain(cursor)
-  }
-
-  return step
+async function follows(chain: Chain, next: Head, cursor: Head): Promise<boolean> {
+  return next.number === cursor.number + 1 ? next.parentHash === cursor.hash : isOnChain(chain, cursor)
 }
 
 /** During a backfill, state is read near the head: it is newer than its events, and later events only repeat it. */

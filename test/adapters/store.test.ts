@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { NextToLast } from 'blockstore-fs/sharding'
 import { CID } from 'multiformats/cid'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { openHeliaStore } from '../../services/adapters/store/helia-store.ts'
 import { openKuboStore } from '../../services/adapters/store/kubo-store.ts'
 import { storeConformance } from './conformance/store.ts'
@@ -15,11 +15,20 @@ import { startKuboRpcServer } from './support/kubo-rpc-server.ts'
 
 const LIMITS = { maxBytes: 1 << 26, timeoutMs: 10_000 }
 
+const scratched: string[] = []
+afterAll(() => Promise.all(scratched.map((dir) => rm(dir, { recursive: true, force: true }))))
+
+async function scratch(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+  scratched.push(dir)
+  return dir
+}
+
 storeConformance({
   name: 'two Helia nodes, over bitswap',
   damageIsEverywhere: false,
   open: async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const dir = await scratch()
     const [writer, reader] = await Promise.all(['a', 'b'].map((name) => openHeliaStore({ dir: join(dir, name) })))
     if (!writer || !reader) throw new Error('no stores')
     await reader.connect(writer.addresses())
@@ -29,7 +38,6 @@ storeConformance({
       damage: (cid) => damageBlock(join(dir, 'b'), cid),
       close: async () => {
         await Promise.all([writer[Symbol.asyncDispose](), reader[Symbol.asyncDispose]()])
-        await rm(dir, { recursive: true, force: true })
       },
     }
   },
@@ -53,7 +61,7 @@ if (peerInstalled) {
     name: "Kubo's RPC API as js-ipfs implements it",
     damageIsEverywhere: true,
     open: async () => {
-      const repo = await mkdtemp(join(tmpdir(), 'granary-js-ipfs-'))
+      const repo = await scratch()
       const peer = fork(peerModule, [repo], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
       const [{ url }] = (await once(peer, 'message')) as [{ url: string }]
       const store = await openKuboStore({ url })
@@ -65,7 +73,6 @@ if (peerInstalled) {
           const ended = once(peer, 'exit')
           peer.kill('SIGKILL')
           await ended
-          await rm(repo, { recursive: true, force: true })
         },
       }
     },
@@ -78,7 +85,7 @@ if (peerInstalled) {
 
 describe('a Helia node', () => {
   it('keeps content and identity over a restart, and gives it without any peer', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const dir = await scratch()
     const first = await openHeliaStore({ dir })
     const bytes = new Uint8Array(randomBytes(1_500_000))
     const cid = await first.put(bytes)
@@ -89,22 +96,20 @@ describe('a Helia node', () => {
     expect(Buffer.from(await second.get(cid, LIMITS)).equals(bytes)).toBe(true)
     expect(second.addresses()[0]?.split('/p2p/')[1]).toBe(peer)
     await second[Symbol.asyncDispose]()
-    await rm(dir, { recursive: true })
   })
 
   it('discards a damaged block that no peer can replace, and says so', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const dir = await scratch()
     await using store = await openHeliaStore({ dir })
     const cid = await store.put(new Uint8Array(randomBytes(1000)))
     await damageBlock(dir, cid)
     const limits = { ...LIMITS, timeoutMs: 500 }
     await expect(store.get(cid, limits)).rejects.toMatchObject({ code: 'content.mismatch' })
     await expect(store.get(cid, limits)).rejects.toMatchObject({ code: 'content.not-found' })
-    await rm(dir, { recursive: true })
   })
 
   it('dials a lost peer again by itself', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const dir = await scratch()
     await using reader = await openHeliaStore({ dir: join(dir, 'reader') })
     const before = await openHeliaStore({ dir: join(dir, 'writer') })
     const address = before.addresses()[0] ?? ''
@@ -116,13 +121,20 @@ describe('a Helia node', () => {
     expect(Buffer.from(await reader.get(cid, LIMITS)).equals(bytes)).toBe(true)
   })
 
+  it('says so when its port is in use', async () => {
+    const dir = await scratch()
+    await using first = await openHeliaStore({ dir: join(dir, 'first') })
+    const listen = first.addresses().map((address) => address.split('/p2p/')[0] ?? '')
+    const second = openHeliaStore({ dir: join(dir, 'second'), listen })
+    await expect(second).rejects.toMatchObject({ code: 'start.port-in-use' })
+  })
+
   it('refuses addresses that name no peer', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))
+    const dir = await scratch()
     await using store = await openHeliaStore({ dir })
     for (const address of ['nonsense', '/ip4/127.0.0.1/tcp/1']) {
       await expect(store.connect([address])).rejects.toMatchObject({ code: 'request.malformed' })
     }
-    await rm(dir, { recursive: true, force: true })
   })
 })
 

@@ -4,8 +4,8 @@ import { openEthersChain } from '../../services/adapters/chain/ethers-chain.ts'
 import { receiptsRoot } from '../../services/core/merkle.ts'
 import type { Chain, MirrorLedger } from '../../services/core/ports.ts'
 import { splitLane, toBatchArgument } from '../../services/core/settlement.ts'
+import { openTicker, type SettlerOptions, type Tick } from '../../services/settler/batches.ts'
 import { openModelSync } from '../../services/settler/model-sync.ts'
-import { openTicker, type SettlerOptions, type Tick } from '../../services/settler/settler.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
 import {
   AUTHOR_PPM,

@@ -40,7 +40,9 @@ export async function openHeliaStore(options: { dir: string; listen?: readonly s
     { doNotResendBlockWindow: 0 },
   )
   await blockstore.open()
-  await helia.start()
+  await helia.start().catch((cause) => {
+    throw cannotListen(listen, cause)
+  })
   const peers = new KnownPeers(helia.libp2p, log)
 
   return {
@@ -53,6 +55,15 @@ export async function openHeliaStore(options: { dir: string; listen?: readonly s
       await helia.stop()
     },
   }
+}
+
+function cannotListen(listen: readonly string[], cause: unknown): unknown {
+  if (!(cause instanceof Error) || cause.name !== 'UnsupportedListenAddressesError') return cause
+  const inUse = cause.message.includes('EADDRINUSE')
+  const why = inUse ? 'something else uses the port' : 'the addresses cannot be listened on'
+  return new GranaryError(inUse ? 'start.port-in-use' : 'config.invalid', `IPFS cannot listen on ${listen.join(', ')}: ${why}.`, {
+    cause,
+  })
 }
 
 async function fetchContent(options: {

@@ -27,6 +27,13 @@ export interface Book {
   nextHead(): Promise<Head>
 }
 
+/** A ledger under test; `reopen` gives another on the same state, as after a kill or beside the first. */
+export interface OpenLedger {
+  ledger: Ledger
+  reopen: () => Promise<Ledger>
+  book: Book
+}
+
 export const PROVIDER = `0x${'22'.repeat(20)}`
 
 export function hex(bytes: number): string {
@@ -167,4 +174,15 @@ export function closeAs(draft: BatchDraft, applied: (row: number, lane: number) 
     refusedLanes: [],
     lanes: lanes.filter((lane) => lane.gross > 0n),
   }
+}
+
+/** One batch with everything that a collector has waiting. */
+export function draftAllOptions(collector: string) {
+  return { batchId: hex(32), collector, minGross: 0n, servedBefore: 10_000, maxRows: 512, maxLanes: 64 }
+}
+
+export async function draftAll(ledger: Ledger, collector: string): Promise<BatchDraft> {
+  const draft = await ledger.draftBatch(draftAllOptions(collector))
+  if (!draft) throw new Error('There is nothing to draft.')
+  return draft
 }

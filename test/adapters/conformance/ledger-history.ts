@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { BatchDraft, Ledger, RequestState, Reservation } from '../../../services/core/ports.ts'
-import { type Book, closeAs, deliver, fund, hex, newAccount, order, type TestAccount } from './ledger-acts.ts'
+import { closeAs, deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 /** The ledger beside the plainest description of it: lists and sums, one account with its own key and a granted one. */
 interface ModelRequest {
@@ -87,7 +87,7 @@ const acts: fc.Arbitrary<Act> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ act: fc.constant('settle' as const), drop: fc.boolean() }) },
 )
 
-export function ledgerHistories(open: () => { ledger: Ledger; book: Book }): void {
+export function ledgerHistories(open: () => OpenLedger): void {
   test('any history ends as the model says: never above a limit, every charge once, entries at zero', async () => {
     const { ledger, book } = open()
     await fc.assert(

@@ -1,0 +1,199 @@
+import type { Log } from '../adapters/log.ts'
+import { GranaryError } from '../core/errors.ts'
+import type { BatchOutcome, Chain, Head, SettlementLedger, SignedTransaction, StoredBatch } from '../core/ports.ts'
+import { batchOutcomeOf, toBatchArgument } from '../core/settlement.ts'
+import { findSettlement } from './find-settlement.ts'
+
+export interface SettlerOptions {
+  chain: Chain
+  ledger: SettlementLedger
+  /** Whose batches: the operator that accounts name, which also pays gas. */
+  collector: string
+  log: Log
+  /** A batch is made once the oldest receipt is this old. */
+  maxAgeSeconds: number
+  /** Less is left to wait, until half of the chain's settlement window has passed. */
+  minGross: bigint
+  maxRows: number
+  maxLanes: number
+  confirmations: number
+  randomId: () => string
+  now?: () => number
+}
+
+const REBROADCAST_MS = 5000
+/** A transaction that no block took for this long is signed again with the same nonce and today's fees. */
+const REPLACE_MS = 60_000
+const LONGEST_BACKOFF_MS = 60_000
+
+/** `waiting`: a batch is on its way; `idle`: there is nothing to settle yet. */
+export type Tick = 'idle' | 'waiting' | 'sent' | 'settled' | 'dropped'
+
+/** What a settler remembers between ticks; nothing of it is missed after a restart. */
+interface Settling extends SettlerOptions {
+  now: () => number
+  sentAt: Map<string, { first: number; last: number }>
+  refusals: { count: number; until: number }
+  windowSeconds: number | null
+}
+
+const NO_REFUSALS = { count: 0, until: Number.NEGATIVE_INFINITY }
+
+/**
+ * One tick: what is open goes on first, and only then a new batch is made. A batch keeps its id from the draft to the
+ * end, and the contract executes an id once: whatever is sent again, its requests are charged at most once.
+ */
+export function openTicker(options: SettlerOptions): () => Promise<Tick> {
+  const settling: Settling = {
+    now: () => performance.now(),
+    ...options,
+    sentAt: new Map(),
+    refusals: NO_REFUSALS,
+    windowSeconds: null,
+  }
+  return () => tick(settling)
+}
+
+async function tick(settling: Settling): Promise<Tick> {
+  const open = await settling.ledger.openBatches(settling.collector)
+  for (const batch of open) {
+    const result = await advance(settling, batch)
+    if (result !== 'settled') return result
+  }
+  if (open.length > 0) return 'settled'
+  return settling.now() < settling.refusals.until ? 'idle' : draft(settling)
+}
+
+async function draft(settling: Settling): Promise<Tick> {
+  const { chain, ledger, collector, maxAgeSeconds, minGross, maxRows, maxLanes } = settling
+  const { oldestServedAt } = await ledger.exposure(collector)
+  if (oldestServedAt === null) return 'idle'
+  const head = await chain.head()
+  const age = head.timestamp - oldestServedAt
+  if (age < maxAgeSeconds) return 'idle'
+  const drafted = await ledger.draftBatch({
+    batchId: settling.randomId(),
+    collector,
+    minGross: age * 2 >= (await settlementWindow(settling)) ? 1n : minGross,
+    // A lane that was served after the chain's clock would be refused.
+    servedBefore: head.timestamp + 1,
+    maxRows,
+    maxLanes,
+  })
+  return drafted === null ? 'idle' : send(settling, { ...drafted, transaction: null })
+}
+
+async function advance(settling: Settling, batch: StoredBatch): Promise<Tick> {
+  const { chain, confirmations } = settling
+  const { transaction } = batch
+  if (transaction === null) return send(settling, batch)
+  const outcome = await chain.outcome(transaction.hash)
+  if (outcome === null) return remind(settling, batch, transaction)
+  const head = await chain.head()
+  if (head.number - outcome.block + 1 < confirmations) return 'waiting'
+  if (!outcome.succeeded) {
+    return drop(settling, batch, new GranaryError('chain.reverted', `Transaction ${outcome.hash} was reverted.`))
+  }
+  const settled = batchOutcomeOf(batch.batchId, outcome)
+  return settled ? close(settling, { batch, outcome: settled, gasUsed: outcome.gasUsed }) : closeElsewhere(settling, batch, head)
+}
+
+/** Signs, stores, then broadcasts: after a crash in between, the stored transaction is sent and no other. */
+async function send(settling: Settling, batch: StoredBatch, nonce?: number): Promise<Tick> {
+  const { chain, ledger, log } = settling
+  const call = { contract: 'InferenceEscrow', method: 'settleBatch', args: [toBatchArgument(batch), '0x'] }
+  let transaction: SignedTransaction
+  try {
+    transaction = await chain.prepare(call, nonce === undefined ? {} : { nonce })
+  } catch (error) {
+    // With a nonce given, an earlier signature of this batch may still be mined.
+    const isRefused = error instanceof GranaryError && error.code === 'chain.reverted'
+    if (isRefused && nonce === undefined) return drop(settling, batch, error)
+    throw error
+  }
+  await ledger.recordTransaction(batch.batchId, transaction)
+  log.info({ event: 'batch.signed', batchId: batch.batchId, hash: transaction.hash, requests: batch.leaves.length })
+  return broadcast(settling, { ...batch, transaction }, transaction)
+}
+
+async function broadcast(settling: Settling, batch: StoredBatch, transaction: SignedTransaction): Promise<Tick> {
+  const { chain, sentAt, now } = settling
+  const at = now()
+  sentAt.set(batch.batchId, { first: sentAt.get(batch.batchId)?.first ?? at, last: at })
+  try {
+    await chain.broadcast(transaction)
+    return 'sent'
+  } catch (error) {
+    if (error instanceof GranaryError && error.evidence.error === 'NonceUsed') return nonceUsed(settling, batch)
+    throw error
+  }
+}
+
+/** Not mined yet: told again from time to time, at last with higher fees. */
+async function remind(settling: Settling, batch: StoredBatch, transaction: SignedTransaction): Promise<Tick> {
+  const { sentAt, now, log } = settling
+  const { batchId } = batch
+  const sent = sentAt.get(batchId)
+  if (sent && now() - sent.first > REPLACE_MS) {
+    sentAt.delete(batchId)
+    log.warn({ event: 'batch.replaced', batchId, nonce: transaction.nonce })
+    return send(settling, batch, transaction.nonce)
+  }
+  if (sent && now() - sent.last < REBROADCAST_MS) return 'waiting'
+  if (!sent) log.info({ event: 'batch.resumed', batchId, hash: transaction.hash })
+  return broadcast(settling, batch, transaction)
+}
+
+/** Another transaction took the nonce: this one's own predecessor, which settled the batch, or a stranger, which did not. */
+async function nonceUsed(settling: Settling, batch: StoredBatch): Promise<Tick> {
+  const { chain, collector, sentAt, log } = settling
+  const head = await chain.head()
+  const root = await chain.read({ contract: 'InferenceEscrow', method: 'batchRoot', args: [collector, batch.batchId] })
+  if (BigInt(String(root)) !== 0n) return closeElsewhere(settling, batch, head)
+  log.warn({ event: 'batch.nonce-used', batchId: batch.batchId, nonce: batch.transaction?.nonce })
+  sentAt.delete(batch.batchId)
+  return send(settling, batch)
+}
+
+/** The batch was executed by a transaction that is not the stored one. */
+async function closeElsewhere(settling: Settling, batch: StoredBatch, head: Head): Promise<Tick> {
+  const found = await findSettlement(settling.chain, { batchId: batch.batchId, head })
+  if (found === null || head.number - found.block + 1 < settling.confirmations) return 'waiting'
+  const outcome = batchOutcomeOf(batch.batchId, found)
+  return outcome ? close(settling, { batch, outcome, gasUsed: found.gasUsed }) : 'waiting'
+}
+
+async function close(
+  settling: Settling,
+  { batch, outcome, gasUsed }: { batch: StoredBatch; outcome: BatchOutcome; gasUsed: bigint },
+): Promise<Tick> {
+  const { chain, ledger, log } = settling
+  const { batchId } = batch
+  const block = await chain.block(outcome.block)
+  if (block?.hash !== outcome.blockHash) return 'waiting'
+  const counts = await ledger.closeBatch({ ...outcome, expiredBefore: block.timestamp - (await settlementWindow(settling)) })
+  settling.sentAt.delete(batchId)
+  settling.refusals = NO_REFUSALS
+  const gross = outcome.lanes.reduce((sum, lane) => sum + lane.gross, 0n).toString()
+  log.info({ event: 'batch.settled', batchId, requests: batch.leaves.length, gross, gasUsed: gasUsed.toString(), ...counts })
+  for (const skipped of outcome.skippedRows) log.warn({ event: 'batch.row-skipped', batchId, ...skipped })
+  for (const lane of outcome.refusedLanes) log.warn({ event: 'batch.lane-refused', batchId, lane })
+  return 'settled'
+}
+
+/** The contract refuses the whole batch, and nothing of it can be on its way: its requests wait for another. */
+async function drop(settling: Settling, batch: StoredBatch, error: GranaryError): Promise<Tick> {
+  const { ledger, log, now, sentAt, refusals } = settling
+  await ledger.dropBatch(batch.batchId)
+  sentAt.delete(batch.batchId)
+  const backoffMs = Math.min(1000 * 2 ** refusals.count, LONGEST_BACKOFF_MS)
+  settling.refusals = { count: refusals.count + 1, until: now() + backoffMs }
+  log.error({ event: 'batch.dropped', batchId: batch.batchId, backoffMs, evidence: error.evidence, error })
+  return 'dropped'
+}
+
+async function settlementWindow(settling: Settling): Promise<number> {
+  const call = { contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] }
+  settling.windowSeconds ??= Number(await settling.chain.read(call))
+  return settling.windowSeconds
+}
