@@ -19,7 +19,7 @@ contract InferenceEscrowTest is EscrowFixture {
     // Construction
 
     function test_Constructor_MakesTheLedgerThatTrustsIt() public view {
-        vm.assertEq(royalties.ESCROW(), address(escrow));
+        vm.assertEq(address(royalties.ESCROW()), address(escrow));
         (, string memory name, string memory version,,,,) = escrow.eip712Domain();
         vm.assertEq(name, "Granary InferenceEscrow");
         vm.assertEq(version, "1");
