@@ -34,8 +34,8 @@ export class EngineRefusal extends Error {
 
 const START_TIMEOUT_MS = 60_000
 const CALL_TIMEOUT_MS = 120_000
-/** Blocks that eth_call can go back to; older states are not kept. */
-const STATES_KEPT = 2000
+/** Blocks that eth_call can go back to, two minutes; each kept state costs memory (2000 of them half a gigabyte). */
+const STATES_KEPT = 120
 
 /**
  * Starts anvil without mining of its own, or Hardhat's node where there is no anvil.

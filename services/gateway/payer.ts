@@ -33,8 +33,8 @@ export interface IncomingRequest {
 export interface PayerBook {
   /** null when no credential was given at all. */
   identify(request: IncomingRequest): Promise<Payer | null>
-  /** A higher ceiling for an API key's account key, or null where payer and cap allow no more. */
-  raise(payer: Payer, standing: KeyStanding, max: bigint): Promise<Voucher | null>
+  /** A voucher that makes room for `max` on an API key's account key; `enough` when there is room by now, `impossible` past cap or deposit. */
+  raise(payer: Payer, standing: KeyStanding, max: bigint): Voucher | 'enough' | 'impossible'
 }
 
 /** An API key's ceiling is signed this many requests ahead, as the SDK does. */
@@ -93,9 +93,10 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
     return { accountId, key, models: [], purposes: [], idempotencyKey, voucher, signer: null }
   }
 
-  async function raise(payer: Payer, standing: KeyStanding, max: bigint): Promise<Voucher | null> {
+  function raise(payer: Payer, standing: KeyStanding, max: bigint): Voucher | 'enough' | 'impossible' {
     const ceiling = nextCeiling(standing, { max, ahead: AHEAD })
-    if (ceiling === null || payer.signer === null || ceiling <= standing.ceiling) return null
+    if (ceiling === null || payer.signer === null) return 'impossible'
+    if (standing.spent + standing.reserved + max <= standing.ceiling) return 'enough'
     const value = { accountId: payer.accountId, key: payer.key, ceiling, usageHead: standing.usageHead }
     const signature = payer.signer.signingKey.sign(digestOf('InferenceEscrow', 'Voucher', escrow, value)).serialized
     return { ...value, signature }

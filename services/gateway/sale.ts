@@ -43,6 +43,7 @@ export interface Order {
 }
 
 const MAX_ATTEMPTS = 3
+const MAX_RAISES = 16
 
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
@@ -118,16 +119,20 @@ async function reserve(
     owner: shop.owner,
   }
   let reserved = await ledger.reserve(reservation, head.timestamp)
-  if (!reserved.ok && reserved.reason === 'insufficient' && reserved.limit === 'ceiling' && payer.signer) {
+  // Others on the same key may take the room that a raise has made, so it can take several.
+  for (let raises = 0; raises < MAX_RAISES && isCeilingShort(reserved) && payer.signer; raises++) {
     const standing = await ledger.standing(accountId, key)
-    const raised = standing ? await shop.payers.raise(payer, standing, max) : null
-    if (raised) {
-      await ledger.acceptVoucher(raised)
-      reserved = await ledger.reserve(reservation, head.timestamp)
-    }
+    const raised = standing ? shop.payers.raise(payer, standing, max) : null
+    if (raised === 'impossible' || raised === null) break
+    if (raised !== 'enough') await ledger.acceptVoucher(raised)
+    reserved = await ledger.reserve(reservation, head.timestamp)
   }
   if (reserved.ok || reserved.reason === 'repeated') return reserved
   throw refusalOf(reserved, payer, reserved.reason === 'insufficient' ? await ledger.standing(accountId, key) : null)
+}
+
+function isCeilingShort(reserved: Reserved): boolean {
+  return !reserved.ok && reserved.reason === 'insufficient' && reserved.limit === 'ceiling'
 }
 
 async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise<void> {

@@ -26,6 +26,12 @@ interface Indexing extends IndexerOptions {
   isRepaired: boolean
 }
 
+/** Where the ledger is, and where the chain is. */
+interface Position<Cursor> {
+  cursor: Cursor
+  head: Head
+}
+
 /** One step of chain → ledger: the next range of blocks, or the way back to where the chain left what was applied. */
 export function openStepper(options: IndexerOptions): () => Promise<Step> {
   const indexing: Indexing = { ...options, isRepaired: false }
@@ -36,15 +42,16 @@ async function step(indexing: Indexing): Promise<Step> {
   const { chain, ledger, deployBlock } = indexing
   const cursor = await ledger.cursor()
   const head = await chain.head()
-  if (cursor === null) return head.number < deployBlock ? 'idle' : apply(indexing, null, head)
-  if (!(await isOnChain(chain, cursor))) return leaveFork(indexing, cursor, head)
+  if (cursor === null) return head.number < deployBlock ? 'idle' : apply(indexing, { cursor, head })
+  if (!(await isOnChain(chain, cursor))) return leaveFork(indexing, { cursor, head })
   // A crash between a rollback and its reading leaves mirrors stale: rolling back to the cursor names them again.
-  if (!indexing.isRepaired) await reread(indexing, cursor, head)
+  if (!indexing.isRepaired) await reread(indexing, { cursor, head })
   indexing.isRepaired = true
-  return cursor.number >= head.number ? 'idle' : apply(indexing, cursor, head)
+  return cursor.number >= head.number ? 'idle' : apply(indexing, { cursor, head })
 }
 
-async function apply({ chain, ledger, deployBlock, log }: Indexing, cursor: Head | null, head: Head): Promise<Step> {
+async function apply(indexing: Indexing, { cursor, head }: Position<Head | null>): Promise<Step> {
+  const { chain, ledger, deployBlock, log } = indexing
   const from = cursor === null ? deployBlock : cursor.number + 1
   const to = Math.min(from + BACKFILL_BLOCKS - 1, head.number)
   const target = to === head.number ? head : await chain.block(to)
@@ -53,7 +60,7 @@ async function apply({ chain, ledger, deployBlock, log }: Indexing, cursor: Head
   const touched = await touchedBy(events, { chain, ledger })
   const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to, head) })
   // Everything above was read by number: it holds only if the chain is still the one that it started on.
-  if (!(await isOnChain(chain, target)) || (cursor !== null && !(await follows(chain, target, cursor)))) return 'moved'
+  if (!(await isOnChain(chain, target)) || (cursor !== null && !(await follows(chain, { cursor, head: target })))) return 'moved'
   await ledger.apply({ head: target, events, mirrors })
   if (events.length > 0) {
     log.debug({ event: 'blocks.applied', from, to, events: events.length, mirrors: mirrors.length, behind: head.number - to })
@@ -61,7 +68,7 @@ async function apply({ chain, ledger, deployBlock, log }: Indexing, cursor: Head
   return 'applied'
 }
 
-async function leaveFork(indexing: Indexing, cursor: Head, head: Head): Promise<Step> {
+async function leaveFork(indexing: Indexing, { cursor, head }: Position<Head>): Promise<Step> {
   const { chain, ledger, log } = indexing
   const applied = await ledger.heads(MAX_FORK_BLOCKS)
   // A node that lags shows an earlier block of the same chain: what was lost is not known before it passes the cursor.
@@ -69,7 +76,7 @@ async function leaveFork(indexing: Indexing, cursor: Head, head: Head): Promise<
   for (const candidate of applied) {
     if (candidate.number > head.number || !(await isOnChain(chain, candidate))) continue
     log.warn({ event: 'chain.reorganised', from: cursor.number, to: candidate.number, lost: cursor.number - candidate.number })
-    await reread(indexing, candidate, head)
+    await reread(indexing, { cursor: candidate, head })
     return 'rolled-back'
   }
   log.warn({
@@ -82,18 +89,19 @@ async function leaveFork(indexing: Indexing, cursor: Head, head: Head): Promise<
   return 'rebuilding'
 }
 
-async function reread({ chain, ledger }: Indexing, to: Head, head: Head): Promise<void> {
-  const touched = await ledger.rollback(to)
-  const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to.number, head) })
-  await ledger.apply({ head: to, events: [], mirrors })
+/** Makes `cursor` the ledger's, and reads again what later blocks had touched. */
+async function reread({ chain, ledger }: Indexing, { cursor, head }: Position<Head>): Promise<void> {
+  const touched = await ledger.rollback(cursor)
+  const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(cursor.number, head) })
+  await ledger.apply({ head: cursor, events: [], mirrors })
 }
 
 async function isOnChain(chain: Chain, head: Head): Promise<boolean> {
   return (await chain.block(head.number))?.hash === head.hash
 }
 
-async function follows(chain: Chain, next: Head, cursor: Head): Promise<boolean> {
-  return next.number === cursor.number + 1 ? next.parentHash === cursor.hash : isOnChain(chain, cursor)
+async function follows(chain: Chain, { cursor, head }: Position<Head>): Promise<boolean> {
+  return head.number === cursor.number + 1 ? head.parentHash === cursor.hash : isOnChain(chain, cursor)
 }
 
 /** During a backfill, state is read near the head: it is newer than its events, and later events only repeat it. */

@@ -120,9 +120,8 @@ function contextOf(http: Http, facts: GatewayFacts, { wallet, rpcUrl }: GranaryO
     relay: (contract, method, args) =>
       http.json<Relayed>({ method: 'POST', path: '/v1/relay', body: { contract, method, args } }),
     async now() {
-      const { head } = await http.json<{ head: { timestamp: number } | null }>({ method: 'GET', path: '/v1/health', retries: 6 })
-      if (!head) throw new GranaryError('chain.unavailable', 'The gateway has seen no block yet.')
-      return head.timestamp
+      const { timestamp } = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', retries: 6 })
+      return timestamp
     },
     contracts() {
       if (rpcUrl === undefined) throw new GranaryError('config.invalid', 'This needs rpcUrl: give it to Granary.open.')

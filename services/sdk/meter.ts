@@ -170,14 +170,14 @@ export class Meter {
   async #newSession(): Promise<Session> {
     const { http, signer, escrow, config } = this.#options
     const secretKey = crypto.getRandomValues(new Uint8Array(32))
-    const health = await http.json<{ head: { timestamp: number } }>({ method: 'GET', path: '/v1/health', retries: 6 })
+    const head = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', retries: 6 })
     const key = (await signer.getAddress()).toLowerCase()
     this.#key = key
     const value = {
       accountId: this.accountId,
       key,
       ephemeralKey: x25519PublicKey(secretKey),
-      expiresAt: health.head.timestamp + SESSION_SECONDS,
+      expiresAt: head.timestamp + SESSION_SECONDS,
     }
     const { domain, types } = typedData('InferenceEscrow', 'Session', escrow, value)
     const signature = await signer.signTypedData(domain, types, value)

@@ -1,6 +1,6 @@
 import type { Log } from '../adapters/log.ts'
 import { GranaryError } from '../core/errors.ts'
-import type { BatchOutcome, Chain, Head, SettlementLedger, SignedTransaction, StoredBatch } from '../core/ports.ts'
+import type { BatchOutcome, Chain, SettlementLedger, SignedTransaction, StoredBatch } from '../core/ports.ts'
 import { batchOutcomeOf, toBatchArgument } from '../core/settlement.ts'
 import { findSettlement } from './find-settlement.ts'
 
@@ -28,6 +28,8 @@ const LONGEST_BACKOFF_MS = 60_000
 
 /** `waiting`: a batch is on its way; `idle`: there is nothing to settle yet. */
 export type Tick = 'idle' | 'waiting' | 'sent' | 'settled' | 'dropped'
+
+type SignedBatch = StoredBatch & { transaction: SignedTransaction }
 
 /** What a settler remembers between ticks; nothing of it is missed after a restart. */
 interface Settling extends SettlerOptions {
@@ -80,26 +82,27 @@ async function draft(settling: Settling): Promise<Tick> {
     maxRows,
     maxLanes,
   })
-  return drafted === null ? 'idle' : send(settling, { ...drafted, transaction: null })
+  return drafted === null ? 'idle' : send(settling, { batch: { ...drafted, transaction: null } })
 }
 
 async function advance(settling: Settling, batch: StoredBatch): Promise<Tick> {
   const { chain, confirmations } = settling
   const { transaction } = batch
-  if (transaction === null) return send(settling, batch)
+  if (transaction === null) return send(settling, { batch })
   const outcome = await chain.outcome(transaction.hash)
-  if (outcome === null) return remind(settling, batch, transaction)
+  if (outcome === null) return remind(settling, { ...batch, transaction })
   const head = await chain.head()
   if (head.number - outcome.block + 1 < confirmations) return 'waiting'
   if (!outcome.succeeded) {
-    return drop(settling, batch, new GranaryError('chain.reverted', `Transaction ${outcome.hash} was reverted.`))
+    const error = new GranaryError('chain.reverted', `Transaction ${outcome.hash} was reverted.`)
+    return drop(settling, { batch, error })
   }
   const settled = batchOutcomeOf(batch.batchId, outcome)
-  return settled ? close(settling, { batch, outcome: settled, gasUsed: outcome.gasUsed }) : closeElsewhere(settling, batch, head)
+  return settled ? close(settling, { batch, outcome: settled, gasUsed: outcome.gasUsed }) : closeElsewhere(settling, batch)
 }
 
 /** Signs, stores, then broadcasts: after a crash in between, the stored transaction is sent and no other. */
-async function send(settling: Settling, batch: StoredBatch, nonce?: number): Promise<Tick> {
+async function send(settling: Settling, { batch, nonce }: { batch: StoredBatch; nonce?: number }): Promise<Tick> {
   const { chain, ledger, log } = settling
   const call = { contract: 'InferenceEscrow', method: 'settleBatch', args: [toBatchArgument(batch), '0x'] }
   let transaction: SignedTransaction
@@ -108,20 +111,20 @@ async function send(settling: Settling, batch: StoredBatch, nonce?: number): Pro
   } catch (error) {
     // With a nonce given, an earlier signature of this batch may still be mined.
     const isRefused = error instanceof GranaryError && error.code === 'chain.reverted'
-    if (isRefused && nonce === undefined) return drop(settling, batch, error)
+    if (isRefused && nonce === undefined) return drop(settling, { batch, error })
     throw error
   }
   await ledger.recordTransaction(batch.batchId, transaction)
   log.info({ event: 'batch.signed', batchId: batch.batchId, hash: transaction.hash, requests: batch.leaves.length })
-  return broadcast(settling, { ...batch, transaction }, transaction)
+  return broadcast(settling, { ...batch, transaction })
 }
 
-async function broadcast(settling: Settling, batch: StoredBatch, transaction: SignedTransaction): Promise<Tick> {
+async function broadcast(settling: Settling, batch: SignedBatch): Promise<Tick> {
   const { chain, sentAt, now } = settling
   const at = now()
   sentAt.set(batch.batchId, { first: sentAt.get(batch.batchId)?.first ?? at, last: at })
   try {
-    await chain.broadcast(transaction)
+    await chain.broadcast(batch.transaction)
     return 'sent'
   } catch (error) {
     if (error instanceof GranaryError && error.evidence.error === 'NonceUsed') return nonceUsed(settling, batch)
@@ -130,33 +133,33 @@ async function broadcast(settling: Settling, batch: StoredBatch, transaction: Si
 }
 
 /** Not mined yet: told again from time to time, at last with higher fees. */
-async function remind(settling: Settling, batch: StoredBatch, transaction: SignedTransaction): Promise<Tick> {
+async function remind(settling: Settling, batch: SignedBatch): Promise<Tick> {
   const { sentAt, now, log } = settling
-  const { batchId } = batch
+  const { batchId, transaction } = batch
   const sent = sentAt.get(batchId)
   if (sent && now() - sent.first > REPLACE_MS) {
     sentAt.delete(batchId)
     log.warn({ event: 'batch.replaced', batchId, nonce: transaction.nonce })
-    return send(settling, batch, transaction.nonce)
+    return send(settling, { batch, nonce: transaction.nonce })
   }
   if (sent && now() - sent.last < REBROADCAST_MS) return 'waiting'
   if (!sent) log.info({ event: 'batch.resumed', batchId, hash: transaction.hash })
-  return broadcast(settling, batch, transaction)
+  return broadcast(settling, batch)
 }
 
 /** Another transaction took the nonce: this one's own predecessor, which settled the batch, or a stranger, which did not. */
-async function nonceUsed(settling: Settling, batch: StoredBatch): Promise<Tick> {
+async function nonceUsed(settling: Settling, batch: SignedBatch): Promise<Tick> {
   const { chain, collector, sentAt, log } = settling
-  const head = await chain.head()
   const root = await chain.read({ contract: 'InferenceEscrow', method: 'batchRoot', args: [collector, batch.batchId] })
-  if (BigInt(String(root)) !== 0n) return closeElsewhere(settling, batch, head)
-  log.warn({ event: 'batch.nonce-used', batchId: batch.batchId, nonce: batch.transaction?.nonce })
+  if (BigInt(String(root)) !== 0n) return closeElsewhere(settling, batch)
+  log.warn({ event: 'batch.nonce-used', batchId: batch.batchId, nonce: batch.transaction.nonce })
   sentAt.delete(batch.batchId)
-  return send(settling, batch)
+  return send(settling, { batch })
 }
 
 /** The batch was executed by a transaction that is not the stored one. */
-async function closeElsewhere(settling: Settling, batch: StoredBatch, head: Head): Promise<Tick> {
+async function closeElsewhere(settling: Settling, batch: StoredBatch): Promise<Tick> {
+  const head = await settling.chain.head()
   const found = await findSettlement(settling.chain, { batchId: batch.batchId, head })
   if (found === null || head.number - found.block + 1 < settling.confirmations) return 'waiting'
   const outcome = batchOutcomeOf(batch.batchId, found)
@@ -182,7 +185,7 @@ async function close(
 }
 
 /** The contract refuses the whole batch, and nothing of it can be on its way: its requests wait for another. */
-async function drop(settling: Settling, batch: StoredBatch, error: GranaryError): Promise<Tick> {
+async function drop(settling: Settling, { batch, error }: { batch: StoredBatch; error: GranaryError }): Promise<Tick> {
   const { ledger, log, now, sentAt, refusals } = settling
   await ledger.dropBatch(batch.batchId)
   sentAt.delete(batch.batchId)

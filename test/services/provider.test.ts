@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { websocketOptions } from '../../services/adapters/dispatcher/transfer-channel.ts'
 import { WebSocketHub } from '../../services/adapters/dispatcher/websocket-hub.ts'
@@ -23,6 +23,7 @@ import { escrow, GATEWAY, newSessionKey, OPERATOR, providerRegistry, random32 } 
 const log = openLog({ process: 'test', level: process.env.TEST_LOG ?? 'silent' })
 const BLOCK_MS = 100
 const PRICE = 2_500n
+const folders: string[] = []
 
 /** A chain of plain state that mines when told to; what the worker reads of it, and nothing else. */
 class FakeChain implements Chain {
@@ -98,6 +99,8 @@ describe("a provider's worker", () => {
     world = await openWorld()
   })
   afterEach(() => world.close())
+  // libp2p still writes what it knows of peers just after it has stopped.
+  afterAll(() => Promise.all(folders.map((dir) => rm(dir, { recursive: true, force: true }))))
 
   it('waits for its operator, serves what is offered, and signs what the gateway asked for', async () => {
     const modelId = await world.publish()
@@ -191,6 +194,7 @@ function newJob(modelId: string): Job {
 
 async function openWorld() {
   const dir = await mkdtemp(join(tmpdir(), 'granary-provider-'))
+  folders.push(dir)
   const chain = new FakeChain()
   const [gatewayStore, workerStore] = (await Promise.all(
     ['gateway', 'worker'].map((name) => openHeliaStore({ dir: join(dir, name) })),
@@ -242,7 +246,6 @@ async function openWorld() {
       server.closeAllConnections()
       server.close()
       await Promise.all([runtime, gatewayStore, workerStore, chain].map((part) => part[Symbol.asyncDispose]()))
-      await rm(dir, { recursive: true, force: true })
     },
   }
 }

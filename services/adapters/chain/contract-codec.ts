@@ -24,81 +24,90 @@ export interface ContractCodec {
   /** Null for a log that is not of our contracts' ABIs. */
   event(log: RpcLog): ChainEvent | null
   /** The typed error behind revert data; `data` is null where the node kept it to itself. */
-  refusal(call: Call, data: string | null, cause: unknown): GranaryError
+  refusal(call: Call, answer: { data: string | null; cause?: unknown }): GranaryError
+}
+
+/** Our ABIs by contract name, our contracts' names by address. */
+interface Known {
+  addresses: Readonly<Record<string, string>>
+  interfaces: ReadonlyMap<string, Interface>
+  names: ReadonlyMap<string, string>
 }
 
 export function openContractCodec(addresses: Readonly<Record<string, string>>): ContractCodec {
-  const interfaces = new Map(
-    Object.entries(abi as Record<string, InterfaceAbi>).map(([name, value]) => [name, new Interface(value)]),
-  )
+  const entries = Object.entries(abi as Record<string, InterfaceAbi>)
+  const interfaces = new Map(entries.map(([name, value]) => [name, new Interface(value)]))
   const token = interfaces.get('Token') ?? interfaces.get('TestDollar')
   if (token) interfaces.set('Token', token)
   const names = new Map(Object.entries(addresses).map(([name, address]) => [address, name]))
-
-  const interfaceOf = (contract: string): Interface => {
-    const found = interfaces.get(contract)
-    if (!found) throw new GranaryError('internal', `There is no ABI of ${contract}.`, { contract })
-    return found
-  }
-  const functionOf = (call: Call): FunctionFragment => {
-    const found = interfaceOf(call.contract).getFunction(call.method, [...call.args])
-    if (!found) throw new GranaryError('internal', `${call.contract} has no ${call.method}.`, { contract: call.contract })
-    return found
-  }
-
+  const known: Known = { addresses, interfaces, names }
   return {
     addressOf(contract) {
       const address = addresses[contract]
       if (!address) throw new GranaryError('config.invalid', `The deployment has no ${contract}.`, { contract })
       return address
     },
-    encode: (call) => interfaceOf(call.contract).encodeFunctionData(functionOf(call), [...call.args]),
-    decode(call, data) {
-      const found = functionOf(call)
-      if (data === '0x' && found.outputs.length > 0) {
-        throw new GranaryError('chain.reverted', `There is no ${call.contract} at its address in that block.`, {
-          contract: call.contract,
-          error: 'NoContract',
-          args: {},
-        })
-      }
-      const values = interfaceOf(call.contract).decodeFunctionResult(found, data)
-      const [only] = found.outputs
-      if (found.outputs.length === 1 && only) return plain(only, values[0])
-      return named(found.outputs, values, plain)
-    },
-    callOf(to, input) {
-      const contract = names.get(to?.toLowerCase() ?? '')
-      const parsed = contract === undefined ? null : interfaceOf(contract).parseTransaction({ data: input })
-      if (contract === undefined || parsed === null) return null
-      const args = parsed.fragment.inputs.map((type, index) => plain(type, parsed.args[index]))
-      return { contract, method: parsed.name, args }
-    },
-    event(log) {
-      const contract = names.get(log.address.toLowerCase())
-      const parsed = contract === undefined ? null : parseLog(interfaces.get(contract), log)
-      if (contract === undefined || parsed === null) return null
-      return {
-        block: Number(log.blockNumber),
-        blockHash: log.blockHash,
-        transaction: log.transactionHash,
-        logIndex: Number(log.logIndex),
-        contract,
-        name: parsed.name,
-        args: namedObject(parsed.fragment.inputs, parsed.args, jsonSafe),
-      }
-    },
-    refusal(call, data, cause) {
-      const { error, args } = explain([interfaceOf(call.contract), ...interfaces.values()], data)
-      const shown = Object.entries(args).map(([name, value]) => `${name}: ${JSON.stringify(value)}`)
-      return new GranaryError('chain.reverted', `${call.contract}.${call.method} is refused: ${error}(${shown.join(', ')})`, {
-        cause,
-        contract: call.contract,
-        error,
-        args,
-      })
-    },
+    encode: (call) => interfaceOf(known, call.contract).encodeFunctionData(functionOf(known, call), [...call.args]),
+    decode: (call, data) => decode(known, { call, data }),
+    callOf: (to, input) => callOf(known, { contract: names.get(to?.toLowerCase() ?? ''), input }),
+    event: (log) => eventOf(known, log),
+    refusal: (call, answer) => refusalOf(known, { call, ...answer }),
   }
+}
+
+function interfaceOf({ interfaces }: Known, contract: string): Interface {
+  const found = interfaces.get(contract)
+  if (!found) throw new GranaryError('internal', `There is no ABI of ${contract}.`, { contract })
+  return found
+}
+
+function functionOf(known: Known, { contract, method, args }: Call): FunctionFragment {
+  const found = interfaceOf(known, contract).getFunction(method, [...args])
+  if (!found) throw new GranaryError('internal', `${contract} has no ${method}.`, { contract })
+  return found
+}
+
+function decode(known: Known, { call, data }: { call: Call; data: string }): unknown {
+  const { contract } = call
+  const found = functionOf(known, call)
+  if (data === '0x' && found.outputs.length > 0) {
+    const evidence = { contract, error: 'NoContract', args: {} }
+    throw new GranaryError('chain.reverted', `There is no ${contract} at its address in that block.`, evidence)
+  }
+  const values = interfaceOf(known, contract).decodeFunctionResult(found, data)
+  const [only] = found.outputs
+  return found.outputs.length === 1 && only ? plain(only, values[0]) : named(found.outputs, values, plain)
+}
+
+function callOf(known: Known, { contract, input }: { contract: string | undefined; input: string }): Call | null {
+  const parsed = contract === undefined ? null : (known.interfaces.get(contract)?.parseTransaction({ data: input }) ?? null)
+  if (contract === undefined || parsed === null) return null
+  const args = parsed.fragment.inputs.map((type, index) => plain(type, parsed.args[index]))
+  return { contract, method: parsed.name, args }
+}
+
+function eventOf({ names, interfaces }: Known, log: RpcLog): ChainEvent | null {
+  const contract = names.get(log.address.toLowerCase())
+  const parsed = contract === undefined ? null : parseLog(interfaces.get(contract), log)
+  if (contract === undefined || parsed === null) return null
+  return {
+    block: Number(log.blockNumber),
+    blockHash: log.blockHash,
+    transaction: log.transactionHash,
+    logIndex: Number(log.logIndex),
+    contract,
+    name: parsed.name,
+    args: namedObject(parsed.fragment.inputs, parsed.args, jsonSafe),
+  }
+}
+
+/** The called contract's own errors first: a selector may mean something else elsewhere. */
+function refusalOf(known: Known, refused: { call: Call; data: string | null; cause?: unknown }): GranaryError {
+  const { contract, method } = refused.call
+  const { error, args } = explain([interfaceOf(known, contract), ...known.interfaces.values()], refused.data)
+  const shown = Object.entries(args).map(([name, value]) => `${name}: ${JSON.stringify(value)}`)
+  const message = `${contract}.${method} is refused: ${error}(${shown.join(', ')})`
+  return new GranaryError('chain.reverted', message, { cause: refused.cause, contract, error, args })
 }
 
 function parseLog(contract: Interface | undefined, log: RpcLog): LogDescription | null {

@@ -85,7 +85,7 @@ function chainOf(parts: Parts): Chain {
       const request = { to: codec.addressOf(call.contract), data: codec.encode(call) }
       const answer = await rpc.ask('eth_call', [request, block === undefined ? 'latest' : hex(block)])
       if (answer.ok) return codec.decode(call, String(answer.result))
-      if (answer.refusal.reverted) throw codec.refusal(call, answer.refusal.data, answer.cause)
+      if (answer.refusal.reverted) throw codec.refusal(call, { data: answer.refusal.data, cause: answer.cause })
       throw new GranaryError(
         'chain.unavailable',
         `The chain cannot answer ${call.contract}.${call.method}: ${answer.refusal.message}`,
@@ -175,7 +175,7 @@ function unlessUnavailable(error: unknown): null {
 async function whyItFailed({ rpc, codec, sender }: Parts, call: Call, outcome: TransactionOutcome): Promise<GranaryError> {
   const request = { from: sender, to: codec.addressOf(call.contract), data: codec.encode(call) }
   const answer = await rpc.ask('eth_call', [request, hex(outcome.block)])
-  return codec.refusal(call, answer.ok ? null : answer.refusal.data, answer.ok ? undefined : answer.cause)
+  return codec.refusal(call, answer.ok ? { data: null } : { data: answer.refusal.data, cause: answer.cause })
 }
 
 interface RpcReceipt {

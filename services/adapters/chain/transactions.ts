@@ -14,9 +14,15 @@ export interface Transactions {
   dispatch(call: Call): Promise<SignedTransaction>
 }
 
+interface Sender {
+  rpc: JsonRpc
+  codec: ContractCodec
+  wallet: Wallet
+  chainId: bigint
+}
+
 /** Signs for one sender: gas by estimate and margin, EIP-1559 fees for twice the current base fee, nonces in order. */
-export function openTransactions(options: { rpc: JsonRpc; codec: ContractCodec; wallet: Wallet; chainId: bigint }): Transactions {
-  const { rpc, codec, wallet, chainId } = options
+export function openTransactions(sender: Sender): Transactions {
   let sent: SignedTransaction | null = null
   let turn: Promise<unknown> = Promise.resolve()
 
@@ -25,67 +31,11 @@ export function openTransactions(options: { rpc: JsonRpc; codec: ContractCodec; 
     turn = result.catch(() => undefined)
     return result
   }
-
-  /** A node's count may lag behind what was just sent; one that has forgotten what was sent has lost it, and is right. */
-  async function nextNonce(): Promise<number> {
-    const counted = Number(await rpc.send('eth_getTransactionCount', [wallet.address, 'pending']))
-    if (sent === null || counted > sent.nonce) return counted
-    return (await isKnown(rpc, sent.hash)) ? sent.nonce + 1 : counted
-  }
-
-  async function estimate(call: Call, to: string, data: string): Promise<bigint> {
-    const answer = await rpc.ask('eth_estimateGas', [{ from: wallet.address, to, data }, 'pending'])
-    if (answer.ok) return (BigInt(String(answer.result)) * (100n + GAS_MARGIN_PERCENT)) / 100n
-    if (answer.refusal.reverted) throw codec.refusal(call, answer.refusal.data, answer.cause)
-    throw new GranaryError(
-      'chain.unavailable',
-      `The chain cannot estimate ${call.contract}.${call.method}: ${answer.refusal.message}`,
-      {
-        cause: answer.cause,
-      },
-    )
-  }
-
-  async function fees(): Promise<{ maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }> {
-    const block = await rpc.send('eth_getBlockByNumber', ['latest', false])
-    const baseFee =
-      typeof block === 'object' && block !== null && 'baseFeePerGas' in block ? BigInt(String(block.baseFeePerGas)) : 0n
-    const tip = await rpc.ask('eth_maxPriorityFeePerGas', [])
-    const maxPriorityFeePerGas = tip.ok ? BigInt(String(tip.result)) : FALLBACK_TIP
-    return { maxFeePerGas: 2n * baseFee + maxPriorityFeePerGas, maxPriorityFeePerGas }
-  }
-
-  async function prepare(call: Call, nonce?: number): Promise<SignedTransaction> {
-    const to = codec.addressOf(call.contract)
-    const data = codec.encode(call)
-    const [gasLimit, fee, balance, chosen] = await Promise.all([
-      estimate(call, to, data),
-      fees(),
-      rpc.send('eth_getBalance', [wallet.address, 'latest']),
-      nonce ?? nextNonce(),
-    ])
-    const required = gasLimit * fee.maxFeePerGas
-    if (BigInt(String(balance)) < required) throw unfunded(wallet.address, { required, available: BigInt(String(balance)) })
-    const raw = await wallet.signTransaction({ type: 2, chainId, to, data, nonce: chosen, gasLimit, ...fee })
-    return { raw, hash: keccak256(raw), nonce: chosen }
-  }
-
-  async function broadcast(transaction: SignedTransaction): Promise<void> {
-    const answer = await rpc.ask('eth_sendRawTransaction', [transaction.raw])
-    if (!answer.ok && !(await isKnown(rpc, transaction.hash))) {
-      const { message } = answer.refusal
-      if (/insufficient funds/i.test(message)) throw unfunded(wallet.address, {}, answer.cause)
-      const error = /nonce/i.test(message) && /low|used/i.test(message) ? 'NonceUsed' : 'TransactionRefused'
-      throw new GranaryError('chain.reverted', `The chain refuses transaction ${transaction.hash}: ${message}`, {
-        cause: answer.cause,
-        contract: null,
-        error,
-        args: { nonce: transaction.nonce, message },
-      })
-    }
+  const prepare = async (call: Call, nonce?: number) => sign(sender, { call, nonce: nonce ?? (await nextNonce(sender, sent)) })
+  const broadcast = async (transaction: SignedTransaction) => {
+    await send(sender, transaction)
     sent = transaction
   }
-
   return {
     prepare: (call, nonce) => inTurn(() => prepare(call, nonce)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
@@ -98,16 +48,71 @@ export function openTransactions(options: { rpc: JsonRpc; codec: ContractCodec; 
   }
 }
 
+/** A node's count may lag behind what was just sent; one that has forgotten what was sent has lost it, and is right. */
+async function nextNonce({ rpc, wallet }: Sender, sent: SignedTransaction | null): Promise<number> {
+  const counted = Number(await rpc.send('eth_getTransactionCount', [wallet.address, 'pending']))
+  if (sent === null || counted > sent.nonce) return counted
+  return (await isKnown(rpc, sent.hash)) ? sent.nonce + 1 : counted
+}
+
+async function sign(sender: Sender, { call, nonce }: { call: Call; nonce: number }): Promise<SignedTransaction> {
+  const { rpc, codec, wallet, chainId } = sender
+  const request = { from: wallet.address, to: codec.addressOf(call.contract), data: codec.encode(call) }
+  const [gasLimit, fees, balance] = await Promise.all([
+    estimate(sender, { call, request }),
+    currentFees(rpc),
+    rpc.send('eth_getBalance', [wallet.address, 'latest']),
+  ])
+  const required = gasLimit * fees.maxFeePerGas
+  const available = BigInt(String(balance))
+  if (available < required) throw unfunded(wallet.address, { required: required.toString(), available: available.toString() })
+  const { to, data } = request
+  const raw = await wallet.signTransaction({ type: 2, chainId, to, data, nonce, gasLimit, ...fees })
+  return { raw, hash: keccak256(raw), nonce }
+}
+
+async function estimate({ rpc, codec }: Sender, { call, request }: { call: Call; request: object }): Promise<bigint> {
+  const answer = await rpc.ask('eth_estimateGas', [request, 'pending'])
+  if (answer.ok) return (BigInt(String(answer.result)) * (100n + GAS_MARGIN_PERCENT)) / 100n
+  const { refusal, cause } = answer
+  if (refusal.reverted) throw codec.refusal(call, { data: refusal.data, cause })
+  const what = `${call.contract}.${call.method}`
+  throw new GranaryError('chain.unavailable', `The chain cannot estimate ${what}: ${refusal.message}`, { cause })
+}
+
+async function currentFees(rpc: JsonRpc): Promise<{ maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }> {
+  const block = await rpc.send('eth_getBlockByNumber', ['latest', false])
+  const isPriced = typeof block === 'object' && block !== null && 'baseFeePerGas' in block
+  const baseFee = isPriced ? BigInt(String(block.baseFeePerGas)) : 0n
+  const tip = await rpc.ask('eth_maxPriorityFeePerGas', [])
+  const maxPriorityFeePerGas = tip.ok ? BigInt(String(tip.result)) : FALLBACK_TIP
+  return { maxFeePerGas: 2n * baseFee + maxPriorityFeePerGas, maxPriorityFeePerGas }
+}
+
+async function send({ rpc, wallet }: Sender, transaction: SignedTransaction): Promise<void> {
+  const answer = await rpc.ask('eth_sendRawTransaction', [transaction.raw])
+  if (answer.ok || (await isKnown(rpc, transaction.hash))) return
+  const { message } = answer.refusal
+  if (/insufficient funds/i.test(message)) throw unfunded(wallet.address, { cause: answer.cause })
+  const error = /nonce/i.test(message) && /low|used/i.test(message) ? 'NonceUsed' : 'TransactionRefused'
+  throw new GranaryError('chain.reverted', `The chain refuses transaction ${transaction.hash}: ${message}`, {
+    cause: answer.cause,
+    contract: null,
+    error,
+    args: { nonce: transaction.nonce, message },
+  })
+}
+
 /** Nodes refuse a transaction that they already hold, each in other words. */
 async function isKnown(rpc: JsonRpc, hash: string): Promise<boolean> {
   const answer = await rpc.ask('eth_getTransactionByHash', [hash])
   return answer.ok && answer.result !== null
 }
 
-function unfunded(sender: string, facts: { required?: bigint; available?: bigint }, cause?: unknown): GranaryError {
-  return new GranaryError('chain.unfunded', `${sender.toLowerCase()} has not enough of the chain's currency to pay for gas.`, {
-    cause,
-    sender: sender.toLowerCase(),
-    ...Object.fromEntries(Object.entries(facts).map(([name, value]) => [name, value.toString()])),
+function unfunded(address: string, evidence: { cause?: unknown; required?: string; available?: string }): GranaryError {
+  const sender = address.toLowerCase()
+  return new GranaryError('chain.unfunded', `${sender} has not enough of the chain's currency to pay for gas.`, {
+    sender,
+    ...evidence,
   })
 }

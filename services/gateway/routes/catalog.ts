@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { purposesOfMask } from '../../core/consent.ts'
+import { GranaryError } from '../../core/errors.ts'
 import type { Chain, Dispatcher, Ledger } from '../../core/ports.ts'
 import type { Catalog, SellableModel } from '../catalog.ts'
 import type { Rails } from '../challenge.ts'
@@ -46,6 +47,12 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
     return reply
       .code(ready ? 200 : 503)
       .send({ live: true, ready, ledger: ledgerUp, head: consent.head, freshHead: consent.isFresh() })
+  })
+
+  // The chain's clock as this gateway knows it: deadlines are made from it.
+  app.get('/v1/head', async () => {
+    if (!consent.head) throw new GranaryError('consent.stale', 'The gateway has seen no block yet.')
+    return { ...consent.head, fresh: consent.isFresh() }
   })
 
   app.get('/v1/purposes', async () => ({ purposes: context.purposes }))
