@@ -37,6 +37,11 @@ export function integer(env: Environment, name: string, options: { fallback: num
   return number
 }
 
+/** Needed before anything else can fail. */
+export function logLevel(env: Environment = process.env): string {
+  return optionalText(env, 'LOG_LEVEL') ?? 'info'
+}
+
 /** Private keys come from files, so that they appear in no process list. */
 export function keyFile(env: Environment, name: string): Wallet {
   const path = text(env, name)

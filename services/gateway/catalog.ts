@@ -9,7 +9,7 @@ export interface SellableModel extends CatalogModel {
 
 export interface Catalog {
   list(): Promise<SellableModel[]>
-  /** By modelId, or by name: then the one registered last under that name. */
+  /** By modelId, or by name: a name stays with the model that was first registered under it, so nobody can take it over. */
   find(model: string): Promise<SellableModel>
 }
 
@@ -35,8 +35,8 @@ export function openCatalog(options: { ledger: Ledger; maxAgeMs: number }): Cata
     const byId = models.find(({ modelId }) => modelId === model)
     if (byId) return byId
     const named = models.filter(({ manifest }) => manifest.name === model)
-    const latest = named.sort((a, b) => registeredAt(b) - registeredAt(a))[0]
-    if (latest) return latest
+    const first = named.sort((a, b) => registeredAt(a) - registeredAt(b))[0]
+    if (first) return first
     throw new GranaryError('model.unknown', `No model "${model.slice(0, 80)}" is sold here.`, { model: model.slice(0, 80) })
   }
 

@@ -27,7 +27,6 @@ export interface GatewayConfig {
   contentLimitBytes: number
   requestsPerMinute: number
   relaysPerMinute: number
-  logLevel: string
 }
 
 export function readConfig(env: Environment = process.env): GatewayConfig {
@@ -51,7 +50,6 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     contentLimitBytes: integer(env, 'GRANARY_CONTENT_LIMIT_BYTES', { fallback: 64 << 20, least: 1024, most: 1 << 30 }),
     requestsPerMinute: integer(env, 'GRANARY_REQUESTS_PER_MINUTE', { fallback: 12_000, least: 1, most: 10_000_000 }),
     relaysPerMinute: integer(env, 'GRANARY_RELAYS_PER_MINUTE', { fallback: 600, least: 0, most: 100_000 }),
-    logLevel: text(env, 'LOG_LEVEL', 'info'),
   }
 }
 

@@ -1,11 +1,11 @@
 import type { FastifyInstance } from 'fastify'
+import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
 import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import { openApp } from './app.ts'
 import { openCatalog } from './catalog.ts'
 import type { Rails } from './challenge.ts'
 import type { GatewayConfig } from './config.ts'
-import { ConsentWatch } from './consent-watch.ts'
 import { openPayerBook } from './payer.ts'
 import { openRelay } from './relay.ts'
 import { Releases } from './releases.ts'
@@ -23,6 +23,7 @@ export interface GatewayParts {
   ledger: Ledger
   store: ContentStore
   dispatcher: Dispatcher
+  consent: ConsentWatch
   /** Adds the route that workers dial. */
   acceptWorkers: (app: FastifyInstance) => void
   log: Log
@@ -33,7 +34,7 @@ export async function openGateway(
   config: GatewayConfig,
   parts: GatewayParts,
 ): Promise<{ app: FastifyInstance } & AsyncDisposable> {
-  const { chain, ledger, store, dispatcher, log } = parts
+  const { chain, ledger, store, dispatcher, consent, log } = parts
   const { InferenceEscrow, Membership } = chain.addresses
   const escrow = { chainId: chain.chainId, address: InferenceEscrow ?? '' }
   const membership = { chainId: chain.chainId, address: Membership ?? '' }
@@ -44,7 +45,6 @@ export async function openGateway(
   const leftovers = await ledger.releaseLeftovers(owner)
   if (leftovers > 0) log.warn({ event: 'reservations.released', count: leftovers, why: 'left by an earlier run of this gateway' })
 
-  const consent = new ConsentWatch({ chain, log, blockMs: config.blockMs })
   const releases = new Releases({ ledger, log })
   const sessions = openSessionBook({ vault, escrow, token, collector, clock: () => consent.head?.timestamp ?? 0 })
   const payers = openPayerBook({ ledger, sessions, vault, escrow })
@@ -86,7 +86,6 @@ export async function openGateway(
     app,
     async [Symbol.asyncDispose]() {
       await app.close()
-      await consent[Symbol.asyncDispose]()
       await releases[Symbol.asyncDispose]()
     },
   }

@@ -1,15 +1,17 @@
 import { openEthersChain } from '../adapters/chain/ethers-chain.ts'
+import { ConsentWatch } from '../adapters/consent-watch.ts'
 import { WebSocketHub } from '../adapters/dispatcher/websocket-hub.ts'
 import { openLedger } from '../adapters/ledger/prisma-ledger.ts'
 import { runProcess } from '../adapters/lifecycle.ts'
 import { openLog } from '../adapters/log.ts'
+import { logLevel } from '../adapters/settings.ts'
 import { openHeliaStore } from '../adapters/store/helia-store.ts'
 import { openKuboStore } from '../adapters/store/kubo-store.ts'
 import { readConfig } from './config.ts'
 import { openGateway } from './gateway.ts'
 
 /** The gateway's process: the only place that chooses its adapters. */
-const log = openLog({ process: 'gateway', level: process.env.LOG_LEVEL ?? 'info' })
+const log = openLog({ process: 'gateway', level: logLevel() })
 
 await runProcess({
   log,
@@ -24,6 +26,7 @@ await runProcess({
         ? await openHeliaStore({ dir: config.contentDir, listen: config.contentListen, log })
         : await openKuboStore({ url: config.ipfsRpcUrl, log }),
     )
+    const consent = stack.use(new ConsentWatch({ chain, log, blockMs: config.blockMs, refusal: 'consent.refused' }))
     const hub = stack.use(
       new WebSocketHub({
         providerRegistry: { chainId: chain.chainId, address: deployment.contracts.ProviderRegistry ?? '' },
@@ -34,13 +37,14 @@ await runProcess({
           const operator = await chain.read({ contract: 'ProviderRegistry', method: 'operatorOf', args: [sessionKey] })
           return /^0x0{40}$/.test(String(operator)) ? null : String(operator)
         },
+        chainTime: () => consent.head?.timestamp ?? null,
         log,
       }),
     )
     const acceptWorkers = (app: import('fastify').FastifyInstance) => {
       app.get('/worker', { websocket: true }, (socket) => hub.accept(socket))
     }
-    const gateway = stack.use(await openGateway(config, { chain, ledger, store, dispatcher: hub, acceptWorkers, log }))
+    const gateway = stack.use(await openGateway(config, { chain, ledger, store, dispatcher: hub, consent, acceptWorkers, log }))
     await gateway.app.listen({ host: config.host, port: config.port })
     return stack.move()
   },

@@ -14,7 +14,6 @@ export interface IndexerConfig {
   gatewayUrl: string | null
   pollMs: number
   fetchTimeoutMs: number
-  logLevel: string
 }
 
 export function readConfig(env: Environment = process.env): IndexerConfig {
@@ -30,6 +29,5 @@ export function readConfig(env: Environment = process.env): IndexerConfig {
     gatewayUrl: optionalText(env, 'GRANARY_GATEWAY_URL'),
     pollMs: integer(env, 'GRANARY_INDEXER_POLL_MS', { fallback: 250, least: 20, most: 60_000 }),
     fetchTimeoutMs: integer(env, 'GRANARY_MANIFEST_TIMEOUT_MS', { fallback: 10_000, least: 100, most: 300_000 }),
-    logLevel: text(env, 'LOG_LEVEL', 'info'),
   }
 }

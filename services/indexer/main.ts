@@ -2,6 +2,7 @@ import { openEthersChain } from '../adapters/chain/ethers-chain.ts'
 import { openLedger } from '../adapters/ledger/prisma-ledger.ts'
 import { runProcess } from '../adapters/lifecycle.ts'
 import { openLog } from '../adapters/log.ts'
+import { logLevel } from '../adapters/settings.ts'
 import { openHeliaStore } from '../adapters/store/helia-store.ts'
 import { openKuboStore } from '../adapters/store/kubo-store.ts'
 import { readConfig } from './config.ts'
@@ -10,7 +11,7 @@ import { openManifestFetcher } from './manifest-fetcher.ts'
 import { meetPeers } from './peers.ts'
 
 /** The indexer's process: chain → ledger. */
-const log = openLog({ process: 'indexer', level: process.env.LOG_LEVEL ?? 'info' })
+const log = openLog({ process: 'indexer', level: logLevel() })
 
 await runProcess({
   log,

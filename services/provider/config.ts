@@ -18,7 +18,6 @@ export interface ProviderConfig {
   maxModels: number
   maxModelBytes: number
   blockMs: number
-  logLevel: string
 }
 
 export function readConfig(env: Environment = process.env): ProviderConfig {
@@ -35,7 +34,6 @@ export function readConfig(env: Environment = process.env): ProviderConfig {
     maxModels: integer(env, 'GRANARY_MAX_MODELS', { fallback: 16, least: 1, most: 256 }),
     maxModelBytes: integer(env, 'GRANARY_MAX_MODEL_BYTES', { fallback: 512 << 20, least: 1024, most: 2 ** 31 }),
     blockMs: integer(env, 'GRANARY_BLOCK_MS', { fallback: 1000, least: 50, most: 60_000 }),
-    logLevel: text(env, 'LOG_LEVEL', 'info'),
   }
 }
 

@@ -1,10 +1,10 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Wallet } from 'ethers'
-import { WorkerLink } from '../adapters/dispatcher/worker-link.ts'
+import { ConsentWatch } from '../adapters/consent-watch.ts'
+import type { LinkOptions, WorkerLink } from '../adapters/dispatcher/worker-link.ts'
 import type { Log } from '../adapters/log.ts'
 import type { Chain, ContentStore, Runtime } from '../core/ports.ts'
 import { type Answering, answerJob } from './answer.ts'
-import { ProviderConsent } from './consent.ts'
 import { fetchModel } from './fetch-model.ts'
 import { OfferBook } from './offers.ts'
 import { Shelf } from './shelf.ts'
@@ -15,6 +15,8 @@ export interface WorkerParts {
   chain: Chain
   store: ContentStore
   runtime: Runtime
+  /** Dials the gateway. */
+  openLink: (options: LinkOptions) => WorkerLink
   /** Holds the session key. */
   sessionWallet: Wallet
   workerUrl: string
@@ -37,7 +39,7 @@ export function openWorker(parts: WorkerParts): AsyncDisposable {
   const stop = new AbortController()
   const sessionKey = sessionWallet.address.toLowerCase()
   const offers = new OfferBook({ chain, sessionKey, deployBlock: parts.deployBlock })
-  const consent = new ProviderConsent({ chain, log, blockMs: parts.blockMs })
+  const consent = new ConsentWatch({ chain, log, blockMs: parts.blockMs, refusal: 'provider.refused' })
   const fetch = (modelId: string) => fetchModel({ chain, store, modelId, maxModelBytes: parts.maxModelBytes })
   const shelf = new Shelf({ runtime, fetch, maxModels: parts.maxModels, log })
   const answering: Answering = {
@@ -65,7 +67,7 @@ export function openWorker(parts: WorkerParts): AsyncDisposable {
 
 function dialGateway({ parts, answering, shelf }: { parts: WorkerParts; answering: Answering; shelf: Shelf }): WorkerLink {
   const { chain, store, log } = parts
-  const link = new WorkerLink({
+  const link = parts.openLink({
     url: parts.workerUrl,
     wallet: parts.sessionWallet,
     providerRegistry: { chainId: chain.chainId, address: chain.addresses.ProviderRegistry ?? '' },

@@ -13,7 +13,6 @@ export interface SettlerConfig {
   maxLanes: number
   confirmations: number
   pollMs: number
-  logLevel: string
 }
 
 export function readConfig(env: Environment = process.env): SettlerConfig {
@@ -28,6 +27,5 @@ export function readConfig(env: Environment = process.env): SettlerConfig {
     maxLanes: integer(env, 'GRANARY_SETTLE_MAX_LANES', { fallback: 64, least: 1, most: 64 }),
     confirmations: integer(env, 'GRANARY_CONFIRMATIONS', { fallback: 1, least: 1, most: 1000 }),
     pollMs: integer(env, 'GRANARY_SETTLER_POLL_MS', { fallback: 500, least: 20, most: 60_000 }),
-    logLevel: text(env, 'LOG_LEVEL', 'info'),
   }
 }

@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vites
 import { WebSocketServer } from 'ws'
 import { websocketOptions } from '../../services/adapters/dispatcher/transfer-channel.ts'
 import { WebSocketHub } from '../../services/adapters/dispatcher/websocket-hub.ts'
+import { WorkerLink } from '../../services/adapters/dispatcher/worker-link.ts'
 import { openLog } from '../../services/adapters/log.ts'
 import { OnnxRuntime } from '../../services/adapters/runtime/onnx-runtime.ts'
 import { openHeliaStore } from '../../services/adapters/store/helia-store.ts'
@@ -210,6 +211,7 @@ async function openWorld() {
   await once(server, 'listening')
   const runtime = new OnnxRuntime({ maxModels: 4 })
   const worker = openWorker({
+    openLink: (options) => new WorkerLink(options),
     ...{ chain, store: workerStore, runtime, sessionWallet, log, deployBlock: 1, capacity: 4, maxModels: 4 },
     workerUrl: `ws://127.0.0.1:${(server.address() as AddressInfo).port}/worker`,
     ...{ maxModelBytes: 1 << 24, blockMs: BLOCK_MS, pollMs: 50 },

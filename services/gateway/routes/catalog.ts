@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
+import type { ConsentWatch } from '../../adapters/consent-watch.ts'
 import { purposesOfMask } from '../../core/consent.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { Chain, Dispatcher, Ledger } from '../../core/ports.ts'
 import type { Catalog, SellableModel } from '../catalog.ts'
 import type { Rails } from '../challenge.ts'
-import type { ConsentWatch } from '../consent-watch.ts'
 
 export interface CatalogContext {
   catalog: Catalog

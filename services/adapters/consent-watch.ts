@@ -1,8 +1,8 @@
 import { setTimeout } from 'node:timers/promises'
-import type { Log } from '../adapters/log.ts'
 import { explanations, isHeadFresh, type ServableReason, servableReasons } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { Chain, Head } from '../core/ports.ts'
+import type { Log } from './log.ts'
 
 export interface ConsentQuery {
   modelId: string
@@ -13,13 +13,15 @@ export interface ConsentQuery {
 const MAX_VERDICTS = 10_000
 
 /**
- * Consent in force, asked of the chain itself: a verdict holds for one block, so a withdrawal acts when its block is first
- * seen. While no new head comes, nothing is served.
+ * Consent in force, asked of the chain itself, by gateways and by workers each through their own node: neither can make the
+ * other look away. A verdict holds for one block, so a withdrawal acts when its block is first seen. While no new head comes,
+ * nothing is served; freshness is by the monotonic clock, the block's own time is not compared with ours.
  */
 export class ConsentWatch implements AsyncDisposable {
   readonly #chain: Chain
   readonly #log: Log
   readonly #blockMs: number
+  readonly #refusal: 'consent.refused' | 'provider.refused'
   readonly #stop = new AbortController()
   readonly #done: Promise<void>
   #head: Head | null = null
@@ -27,10 +29,11 @@ export class ConsentWatch implements AsyncDisposable {
   #verdicts = new Map<string, Promise<Verdict>>()
   #nextHead = Promise.withResolvers<void>()
 
-  constructor(options: { chain: Chain; log: Log; blockMs: number }) {
+  constructor(options: { chain: Chain; log: Log; blockMs: number; refusal: 'consent.refused' | 'provider.refused' }) {
     this.#chain = options.chain
     this.#log = options.log
     this.#blockMs = options.blockMs
+    this.#refusal = options.refusal
     this.#done = this.#follow()
   }
 
@@ -42,7 +45,7 @@ export class ConsentWatch implements AsyncDisposable {
     return isHeadFresh({ seenMs: this.#seenMs, nowMs: performance.now(), blockMs: this.#blockMs })
   }
 
-  /** The block at which the use is permitted; throws `consent.refused` with the reason, or `consent.stale`. */
+  /** The block at which the use is permitted; throws the refusal with the chain's reason, or `consent.stale`. */
   async require(query: ConsentQuery): Promise<Head> {
     if (!this.isFresh()) await this.#awaitHead()
     const head = this.#head
@@ -50,7 +53,7 @@ export class ConsentWatch implements AsyncDisposable {
     const verdict = await this.#verdict(query, head)
     if (verdict.reason === 'servable') return head
     if (verdict.reason === 'unknown-model') throw new GranaryError('model.unknown', explanations[verdict.reason])
-    throw new GranaryError('consent.refused', explanations[verdict.reason], {
+    throw new GranaryError(this.#refusal, explanations[verdict.reason], {
       reason: verdict.reason,
       because: verdict.because,
       block: head.number,
