@@ -1,5 +1,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { getBytes } from 'ethers'
+import { x25519PublicKey } from '../services/core/sessions.ts'
 import type { LocalKeys } from './local/keys.ts'
 import { curlText } from './models/examples.ts'
 import { spamShards } from './models/spam-corpus.ts'
@@ -75,9 +77,13 @@ async function plant(world: World, { keys, onProgress }: SeedOptions): Promise<S
   await openProvider(world, {
     operator,
     sessionKey: keys.session.address,
-    encryptionKey: `0x${'00'.repeat(31)}01`,
+    encryptionKey: x25519PublicKey(getBytes(keys.sealing.key)),
     stake: 100n * DOLLAR,
-    prices: models.map((model, index) => ({ model, unitPrice: prices[index] ?? 1000n })),
+    offers: models.map(({ modelId, model }, index) => ({
+      modelId,
+      unit: model.manifest.unit,
+      unitPrice: prices[index] ?? 1000n,
+    })),
   })
   onProgress("depositing a developer's test dollars and making an API key")
   await world.giveDollars(developer, 100n * DOLLAR)

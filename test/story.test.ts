@@ -37,7 +37,7 @@ describe('the story in seven chapters', () => {
   const killed: string[] = []
 
   /** kill -9 in the middle of buying; the supervisor starts each of them again. */
-  async function killEachOnce(stage: 'buying' | 'settling'): Promise<void> {
+  async function killEachOnce(stage: 'buying' | 'rewarding'): Promise<void> {
     const victims = stage === 'buying' ? ['provider', 'settler', 'indexer'] : ['gateway']
     for (const { name, pid } of cooperative.processes()) {
       if (!victims.includes(name)) continue

@@ -73,7 +73,8 @@ async function restoreOrReset(dir: string, log: Log) {
       return { ...(await restore(dir, log)), reset }
     } catch (error) {
       const aside = setAside(dir)
-      reset = `its files could not be read (${error instanceof Error ? error.message : error}); they are kept in ${aside}`
+      const why = String(error instanceof Error ? error.message : error).split('\n')[0]
+      reset = `its files could not be read (${why}); they are kept in ${aside}`
       log.error({ event: 'chain.reset', reset, error })
     }
   }

@@ -66,7 +66,7 @@ async function hasCode(provider: JsonRpcProvider, { token, contracts }: LocalDep
 
 /** From the account that development chains prefund; only this step uses it. */
 async function handOutGas(provider: JsonRpcProvider, keys: LocalKeys): Promise<void> {
-  const { master: _, ...accounts } = keys
+  const { master: _, sealing: __, ...accounts } = keys
   const source = new Wallet(DEV_ACCOUNT_KEY, provider)
   const balances = await Promise.all(Object.values(accounts).map(({ address }) => provider.getBalance(address)))
   const poor = Object.values(accounts).filter((_account, index) => (balances[index] ?? 0n) < ENOUGH_GAS_MONEY)

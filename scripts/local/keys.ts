@@ -8,7 +8,7 @@ export const DEV_ACCOUNT_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5e
 
 /**
  * `collector` signs receipts and settles; `relayer` pays gas for others' signed acts; `operator` stakes for the local
- * provider, whose worker signs with `session`; the members are the cooperative's first. `master` only encrypts.
+ * provider, whose worker signs with `session` and whose content keys would be sealed to `sealing`; the members are the cooperative's first. `master` only encrypts.
  */
 export const KEY_NAMES = [
   'deployer',
@@ -18,6 +18,7 @@ export const KEY_NAMES = [
   'guardian',
   'operator',
   'session',
+  'sealing',
   'member-1',
   'member-2',
   'member-3',

@@ -1,5 +1,6 @@
 import { keccak256, toUtf8Bytes } from 'ethers'
 import { ANYWHERE, purposesMask, type Terms, termsFlags } from '../../services/core/consent.ts'
+import type { UnitName } from '../../services/core/manifest.ts'
 import { unitIndex } from '../../services/core/metering.ts'
 import type { RegisteredDataset } from '../../services/sdk/consent.ts'
 import { decryptBytes } from '../../services/sdk/index.ts'
@@ -137,22 +138,27 @@ async function registerDraft(
   return { modelId, name: model.manifest.name, model }
 }
 
-export interface Price {
-  model: RegisteredModel
+export interface Offer {
+  modelId: string
+  unit: UnitName
   unitPrice: bigint
 }
 
 /** Registers the operator, stakes and offers; its worker picks the offers up from the chain. */
 export async function openProvider(
   world: World,
-  options: { operator: Person; sessionKey: string; encryptionKey: string; stake: bigint; prices: Price[] },
+  options: { operator: Person; sessionKey: string; encryptionKey: string; stake: bigint; offers: readonly Offer[] },
 ): Promise<void> {
-  const { operator, sessionKey, encryptionKey, stake, prices } = options
-  await operator.granary.provide.register({ sessionKey, encryptionKey, name: operator.name, stake })
-  for (const { model, unitPrice } of prices) {
-    await operator.granary.provide.offer({ modelId: model.modelId, unit: unitIndex(model.model.manifest.unit), unitPrice })
+  const { operator, sessionKey, encryptionKey, stake, offers } = options
+  const staked = await operator.granary.provide.register({ sessionKey, encryptionKey, name: operator.name, stake })
+  world.note(operator.name, `stakes ${stake}`, staked)
+  for (const { modelId, unit, unitPrice } of offers) {
+    world.note(
+      operator.name,
+      `offers ${modelId}`,
+      await operator.granary.provide.offer({ modelId, unit: unitIndex(unit), unitPrice }),
+    )
   }
-  world.note(operator.name, `stakes ${stake} and offers ${prices.length} models`, '')
 }
 
 /** Until the gateway has seen manifests and offers, and a worker of this provider has passed the golden samples. */

@@ -12,7 +12,7 @@ const datatypes = ['BYTES', 'BOOL', 'UINT8', 'INT32', 'INT64', 'FP32', 'FP64'] a
 const Scalar = Type.Union([Type.Number(), Type.String(), Type.Boolean()])
 const TensorBody = Type.Object({
   name: Type.String({ minLength: 1, maxLength: 64 }),
-  datatype: Type.Union(datatypes.map((name) => Type.Literal(name))),
+  datatype: Type.Enum(datatypes),
   shape: Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 8 }),
   data: Type.Array(Scalar),
 })

@@ -1,6 +1,7 @@
 import rateLimit from '@fastify/rate-limit'
 import websocket from '@fastify/websocket'
-import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type { Socket } from 'node:net'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Log } from '../adapters/log.ts'
 import { GranaryError, problemOf } from '../core/errors.ts'
 
@@ -18,7 +19,14 @@ export async function openApp(options: {
   requestsPerMinute: number
 }): Promise<FastifyInstance> {
   const { log, bodyLimitBytes, requestsPerMinute } = options
-  const app = fastify({ bodyLimit: bodyLimitBytes, requestTimeout: 120_000, routerOptions: { maxParamLength: 200 } })
+  const app = fastify({
+    bodyLimit: bodyLimitBytes,
+    requestTimeout: 120_000,
+    routerOptions: { maxParamLength: 200 },
+    // Paths that can't be read never reach the error handler below.
+    frameworkErrors: (error, _request, reply) => refuse(reply, knownError(error)),
+    clientErrorHandler: refuseBytes,
+  })
   const parseJson = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request: FastifyRequest, body: Buffer, done) => {
     request.rawBody = body
@@ -27,8 +35,7 @@ export async function openApp(options: {
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error)
     if (known.code === 'internal') log.error({ event: 'request.failed', url: request.url, error })
-    if (known.retryable) reply.header('retry-after', '1')
-    return reply.code(known.status).type('application/problem+json').send(problemOf(known))
+    return refuse(reply, known)
   })
   app.setNotFoundHandler((request) => {
     throw new GranaryError('route.unknown', `There is no ${request.method} ${request.url.slice(0, 200)}.`)
@@ -41,6 +48,28 @@ export async function openApp(options: {
   })
   await app.register(websocket, { options: { maxPayload: 512 * 1024, perMessageDeflate: false } })
   return app
+}
+
+function refuse(reply: FastifyReply, error: GranaryError) {
+  if (error.retryable) reply.header('retry-after', '1')
+  return reply.code(error.status).type('application/problem+json').send(problemOf(error))
+}
+
+/** Bytes that are no HTTP: there is no request to reply to, only a socket. */
+function refuseBytes(error: Error & { code: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const refused = new GranaryError('request.malformed', 'What was sent is no HTTP request.', { reason: error.code })
+  const body = JSON.stringify(problemOf(refused))
+  const head = [
+    'HTTP/1.1 400 Bad Request',
+    'content-type: application/problem+json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
 /** Fastify's own refusals in our words; what is neither is a defect. */

@@ -22,6 +22,11 @@ const relayable: Record<string, readonly string[]> = {
   CooperativeGovernor: ['castVoteBySig', 'queue', 'execute'],
 }
 
+/** Own names only: every object also has a `constructor`. */
+function methodsOf(contract: string): readonly string[] {
+  return Object.hasOwn(relayable, contract) ? (relayable[contract] ?? []) : []
+}
+
 /** Ends of consent are relayed even when the budget is spent: they must not wait for it. */
 const unbudgeted = new Set(['withdrawBySig', 'withdrawFromPoolBySig', 'narrowBySig', 'leaveBySig', 'revokeKeyBySig'])
 
@@ -35,7 +40,7 @@ export function openRelay(options: { chain: Chain; perMinute: number; clockMs: (
   let used = 0
   return {
     async submit(call) {
-      if (!relayable[call.contract]?.includes(call.method)) {
+      if (!methodsOf(call.contract).includes(call.method)) {
         throw new GranaryError('relay.refused', `${call.contract}.${call.method} is not relayed here.`, { relayable })
       }
       if (clockMs() - windowStart >= 60_000) {

@@ -9,16 +9,17 @@ export class Provide {
   }
 
   /** Registers the operator, approves and stakes. */
-  async register(options: { sessionKey: string; encryptionKey: string; name: string; stake: bigint }): Promise<void> {
+  async register(options: { sessionKey: string; encryptionKey: string; name: string; stake: bigint }): Promise<string> {
     const contracts = this.#context.contracts()
     const registry = this.#context.facts.contracts.ProviderRegistry
     await contracts.send('ProviderRegistry', 'register', [options.sessionKey, options.encryptionKey, options.name])
     await contracts.send('Token', 'approve', [registry, options.stake])
-    await contracts.send('ProviderRegistry', 'stake', [options.stake])
+    return (await contracts.send('ProviderRegistry', 'stake', [options.stake])).transaction
   }
 
-  async offer(options: { modelId: string; unit: number; unitPrice: bigint }): Promise<void> {
-    await this.#context.contracts().send('ProviderRegistry', 'setOffer', [options.modelId, options.unit, options.unitPrice])
+  async offer(options: { modelId: string; unit: number; unitPrice: bigint }): Promise<string> {
+    const { modelId, unit, unitPrice } = options
+    return (await this.#context.contracts().send('ProviderRegistry', 'setOffer', [modelId, unit, unitPrice])).transaction
   }
 
   async endOffer(modelId: string): Promise<void> {

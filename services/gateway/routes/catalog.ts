@@ -65,8 +65,10 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
   })
 
   app.get<{ Params: { datasetId: string } }>('/v1/datasets/:datasetId', async (request) => {
-    const mirror = await ledger.mirror('dataset', request.params.datasetId)
-    return mirror?.state ?? {}
+    const { datasetId } = request.params
+    const mirror = /^0x[0-9a-f]{64}$/.test(datasetId) ? await ledger.mirror('dataset', datasetId) : null
+    if (!mirror?.state) throw new GranaryError('dataset.unknown', `No dataset "${datasetId.slice(0, 80)}" is registered here.`)
+    return mirror.state
   })
 }
 

@@ -1,0 +1,80 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Cooperative, startCooperative } from '../../scripts/local/cooperative.ts'
+import { until, World } from '../../scripts/story/world.ts'
+import { openLog } from '../../services/adapters/log.ts'
+
+/** A real cooperative in a folder and on ports of its own, and the world of people around it. */
+export interface Stage extends AsyncDisposable {
+  dir: string
+  cooperative: Cooperative
+  world: World
+  gatewayUrl: string
+  /** Of a process as it is now; 0 while it is being started again. */
+  pid(name: string): number
+  /** Until the gateway answers that it is able to serve, and a worker has `model` ready. */
+  untilServing(model: string, timeoutMs?: number): Promise<void>
+}
+
+/** Takes most of a minute: one for each test file. */
+export async function openStage(name: string): Promise<Stage> {
+  // DEV-ATTACH
+  if (process.env.EDGES_ATTACH) return attach(process.env.EDGES_ATTACH)
+  const dir = mkdtempSync(join(tmpdir(), `granary-${name}-`))
+  const remove = () => rmSync(dir, { recursive: true, force: true })
+  try {
+    const log = openLog({ process: name, level: 'fatal' })
+    const cooperative = await startCooperative({ dir, port: 0, log })
+    const { gatewayUrl, rpcUrl, chainId, contracts } = cooperative.facts
+    const world = new World({ gatewayUrl, rpcUrl, chainId: BigInt(chainId), contracts })
+    return {
+      dir,
+      cooperative,
+      world,
+      gatewayUrl,
+      pid: (process) => cooperative.processes().find((entry) => entry.name === process)?.pid ?? 0,
+      untilServing: (model, timeoutMs = 60_000) =>
+        until(`${model} to be served`, () => isServing(gatewayUrl, model), timeoutMs),
+      async [Symbol.asyncDispose]() {
+        await world[Symbol.asyncDispose]()
+        await cooperative.stop()
+        remove()
+      },
+    }
+  } catch (error) {
+    remove()
+    throw error
+  }
+}
+
+async function isServing(gatewayUrl: string, model: string): Promise<boolean> {
+  try {
+    const [health, described] = await Promise.all([
+      fetch(`${gatewayUrl}/v1/health`, { signal: AbortSignal.timeout(5000) }),
+      fetch(`${gatewayUrl}/v1/models/${model}`, { signal: AbortSignal.timeout(5000) }),
+    ])
+    return health.ok && described.ok && ((await described.json()) as { servedBy: string[] }).servedBy.length > 0
+  } catch {
+    return false
+  }
+}
+
+// DEV-ATTACH-BEGIN
+async function attach(dir: string): Promise<Stage> {
+  const { readFileSync } = await import('node:fs')
+  const facts = JSON.parse(readFileSync(join(dir, 'local.json'), 'utf8'))
+  const world = new World({ gatewayUrl: facts.gatewayUrl, rpcUrl: facts.rpcUrl, chainId: BigInt(facts.chainId), contracts: facts.contracts })
+  const processes = () => JSON.parse(readFileSync(join(dir, 'processes.json'), 'utf8')).processes
+  return {
+    dir,
+    cooperative: { facts, processes } as unknown as Cooperative,
+    world,
+    gatewayUrl: facts.gatewayUrl,
+    pid: (process) => processes().find((entry: { name: string; pid: number }) => entry.name === process)?.pid ?? 0,
+    untilServing: (model, timeoutMs = 60_000) => until(`${model} to be served`, () => isServing(facts.gatewayUrl, model), timeoutMs),
+    async [Symbol.asyncDispose]() {
+      await world[Symbol.asyncDispose]()
+    },
+  }
+}
