@@ -67,7 +67,11 @@ export async function contribute(world: World, { owner, shard, terms }: Omit<Con
 export async function releaseForTraining(author: Person, { dataset }: Contribution): Promise<Uint8Array> {
   const reader = makeSealingKey()
   const sealed = sealContentKey(dataset.contentKey, { publicKey: reader.publicKey, context: dataset.datasetId })
-  const { bytes } = await author.granary.context.http.send({ method: 'GET', path: `/v1/content/${dataset.cid}`, retries: 3 })
+  const { bytes } = await author.granary.context.http.send({
+    method: 'GET',
+    path: `/v1/content/${dataset.cid}`,
+    repeatable: true,
+  })
   return decryptBytes(bytes, openContentKey(sealed, { secretKey: reader.secretKey, context: dataset.datasetId }))
 }
 

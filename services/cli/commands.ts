@@ -64,7 +64,8 @@ export const commands: Record<string, Command> = {
     usage: 'account deposit DOLLARS --key-file F',
     says: 'deposits by signature, without gas',
     async run(invocation) {
-      const deposited = await (await open(invocation)).account.deposit(amount(argument(invocation, 0, 'DOLLARS'), 'DOLLARS'))
+      const dollars = amount(argument(invocation, 0, 'DOLLARS'), 'DOLLARS')
+      const deposited = await (await open(invocation)).account.deposit(dollars)
       return { lines: [`deposited into account ${deposited.accountId}`], value: deposited }
     },
   },
@@ -138,7 +139,7 @@ export const commands: Record<string, Command> = {
       const epochs = String(flags.epochs ?? '')
         .split(',')
         .filter(Boolean)
-        .map(BigInt)
+        .map((epoch) => whole(epoch, '--epochs'))
       const granary = await open(invocation)
       await granary.earnings.pull(String(flags.model ?? ''), payeeId, epochs)
       const { amount: claimed, relayed } = await granary.earnings.claim(payeeId, epochs)
@@ -162,10 +163,8 @@ export const commands: Record<string, Command> = {
     async run(invocation) {
       const support = ['against', 'for', 'abstain'].indexOf(argument(invocation, 1, 'for|against|abstain'))
       if (support < 0) throw new GranaryError('request.malformed', 'A vote is for, against or abstain.')
-      const relayed = await (await open(invocation)).govern.vote(
-        BigInt(argument(invocation, 0, 'PROPOSAL')),
-        support as 0 | 1 | 2,
-      )
+      const proposal = whole(argument(invocation, 0, 'PROPOSAL'), 'PROPOSAL')
+      const relayed = await (await open(invocation)).govern.vote(proposal, support as 0 | 1 | 2)
       return { lines: [`voted in block ${relayed.block}`], value: relayed }
     },
   },
@@ -187,6 +186,11 @@ function amount(text: unknown, name: string): bigint {
   if (parsed === null)
     throw new GranaryError('request.malformed', `${name} must be an amount in dollars with at most six decimals, such as 12.50.`)
   return parsed
+}
+
+function whole(text: string, name: string): bigint {
+  if (!/^[0-9]{1,78}$/.test(text)) throw new GranaryError('request.malformed', `${name} must be a whole number, not "${text}".`)
+  return BigInt(text)
 }
 
 function readInput(flag: string | boolean | undefined): Record<string, string> {

@@ -41,5 +41,10 @@ function readWallet(path: string): Wallet {
 }
 
 function localFacts(path: string): { gatewayUrl?: string; rpcUrl?: string } | null {
-  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : null
+  if (!existsSync(path)) return null
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch (cause) {
+    throw new GranaryError('config.invalid', `${path} is no JSON: run npm start in this folder, or give --gateway URL.`, { cause })
+  }
 }

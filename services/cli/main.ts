@@ -26,9 +26,10 @@ async function main(argv: string[]): Promise<number> {
   try {
     const { values, positionals } = parseArgs({ args: argv, options, allowPositionals: true })
     const [chapter = '', act = ''] = positionals
-    const name = commands[`${chapter} ${act}`] ? `${chapter} ${act}` : chapter
-    const command = commands[name]
-    if (!command || values.help) return usage(chapter !== '' && !values.help ? `There is no "${positionals.join(' ')}".` : null)
+    if (chapter === '' || values.help) return usage()
+    const name = Object.hasOwn(commands, `${chapter} ${act}`) ? `${chapter} ${act}` : chapter
+    const command = Object.hasOwn(commands, name) ? commands[name] : undefined
+    if (!command) throw new GranaryError('request.malformed', `There is no command "${positionals.join(' ')}".`)
     const args = positionals.slice(name.split(' ').length)
     const { lines, value } = await command.run({ args, flags: values, config: readConfig(values) })
     process.stdout.write(values.json ? `${JSON.stringify(value)}\n` : `${lines.join('\n')}\n`)
@@ -38,17 +39,24 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
-function usage(wrong: string | null): number {
+function usage(): number {
   const lines = Object.values(commands).map(({ usage: form, says }) => `  granary ${form}\n      ${says}`)
-  process.stderr.write(
-    `${wrong ? `${wrong}\n\n` : ''}Use:\n${lines.join('\n')}\n\nAll take --gateway URL, --rpc URL and --json.\n`,
-  )
-  return wrong ? 1 : 0
+  process.stderr.write(`Use:\n${lines.join('\n')}\n\nAll take --gateway URL, --rpc URL and --json.\n`)
+  return 0
 }
 
+/** One line: code, what is wrong, what to do. */
 function explain(error: unknown): number {
-  if (error instanceof GranaryError) process.stderr.write(`${error.code}: ${error.message} ${error.hint}\n`)
-  else if (error instanceof TypeError && 'code' in error) process.stderr.write(`request.malformed: ${error.message}\n`)
-  else process.stderr.write(`internal: ${error instanceof Error ? error.message : error}\n`)
+  const known = knownError(error)
+  // The table's hint speaks to those who send HTTP bodies.
+  const hint = known.code === 'request.malformed' ? 'granary --help lists the commands and what they take.' : known.hint
+  process.stderr.write(`${`${known.code}: ${known.message} ${hint}`.replaceAll(/\s+/g, ' ')}\n`)
   return 1
+}
+
+function knownError(error: unknown): GranaryError {
+  if (error instanceof GranaryError) return error
+  const message = String(error instanceof Error ? error.message : error)
+  const isFlag = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
+  return new GranaryError(isFlag ? 'request.malformed' : 'internal', message, { cause: error })
 }

@@ -1,5 +1,7 @@
+import { Interface, type InterfaceAbi } from 'ethers'
 import type { Log } from '../adapters/log.ts'
 import { GranaryError } from '../core/errors.ts'
+import { abi } from '../core/generated/abi.ts'
 import type { Call, Chain, TransactionOutcome } from '../core/ports.ts'
 
 /**
@@ -27,6 +29,20 @@ function methodsOf(contract: string): readonly string[] {
   return Object.hasOwn(relayable, contract) ? (relayable[contract] ?? []) : []
 }
 
+const interfaces = new Map(Object.entries(abi as Record<string, InterfaceAbi>).map(([name, known]) => [name, new Interface(known)]))
+
+/** Callers write the arguments themselves: what does not encode is their mistake, not the chain's. */
+function checkArguments({ contract, method, args }: Call): void {
+  try {
+    const known = interfaces.get(contract)
+    const called = known?.getFunction(method, [...args])
+    if (!known || !called) throw new TypeError('no such arguments')
+    known.encodeFunctionData(called, [...args])
+  } catch (cause) {
+    throw new GranaryError('relay.refused', `${contract}.${method} does not take these arguments.`, { cause, contract, method })
+  }
+}
+
 /** Ends of consent are relayed even when the budget is spent: they must not wait for it. */
 const unbudgeted = new Set(['withdrawBySig', 'withdrawFromPoolBySig', 'narrowBySig', 'leaveBySig', 'revokeKeyBySig'])
 
@@ -43,6 +59,7 @@ export function openRelay(options: { chain: Chain; perMinute: number; clockMs: (
       if (!methodsOf(call.contract).includes(call.method)) {
         throw new GranaryError('relay.refused', `${call.contract}.${call.method} is not relayed here.`, { relayable })
       }
+      checkArguments(call)
       if (clockMs() - windowStart >= 60_000) {
         windowStart = clockMs()
         used = 0

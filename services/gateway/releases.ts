@@ -6,14 +6,26 @@ import type { Ledger } from '../core/ports.ts'
  * nobody's money stays reserved for a job that ended; past the bound a restart of this process releases the rest.
  */
 export class Releases implements AsyncDisposable {
-  readonly #ledger: Ledger
+  readonly #ledger: Pick<Ledger, 'release'>
   readonly #log: Log
   readonly #waiting = new Map<string, string>()
+  /** Released once, and to be released again at this time. */
+  readonly #uncertain = new Map<string, { reason: string; atMs: number }>()
+  readonly #settledMs: number
   readonly #timer: NodeJS.Timeout
 
-  constructor({ ledger, log, retryMs = 1000, most = 10_000 }: { ledger: Ledger; log: Log; retryMs?: number; most?: number }) {
+  constructor(options: {
+    ledger: Pick<Ledger, 'release'>
+    log: Log
+    retryMs?: number
+    /** Longer than the database keeps working on what nobody waits for any more. */
+    settledMs?: number
+    most?: number
+  }) {
+    const { ledger, log, retryMs = 1000, settledMs = 30_000, most = 10_000 } = options
     this.#ledger = ledger
     this.#log = log
+    this.#settledMs = settledMs
     this.most = most
     this.#timer = setInterval(() => void this.#retry(), retryMs)
     this.#timer.unref()
@@ -31,12 +43,24 @@ export class Releases implements AsyncDisposable {
     }
   }
 
+  /** A reservation whose answer was lost may have happened, or may yet happen when the database goes on. */
+  async releaseUncertain(requestId: string): Promise<void> {
+    const reason = 'ledger.unavailable'
+    if (this.#uncertain.size < this.most) this.#uncertain.set(requestId, { reason, atMs: performance.now() + this.#settledMs })
+    await this.release(requestId, reason)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     await this.#retry()
   }
 
   async #retry(): Promise<void> {
+    for (const [requestId, { reason, atMs }] of [...this.#uncertain]) {
+      if (performance.now() < atMs) continue
+      this.#uncertain.delete(requestId)
+      this.#waiting.set(requestId, reason)
+    }
     for (const [requestId, reason] of [...this.#waiting]) {
       try {
         await this.#ledger.release(requestId, reason)

@@ -66,7 +66,11 @@ export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody
 export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
   checkScope(order, payer)
   const requestId = `0x${randomBytes(32).toString('hex')}`
-  const reserved = await reserve(shop, order, { payer, requestId })
+  const reserved = await reserve(shop, order, { payer, requestId }).catch((error: unknown) => {
+    // It may have reserved before it was lost. Nobody waits for the release: the ledger may be silent for long.
+    if (error instanceof GranaryError && error.code === 'ledger.unavailable') void shop.releases.releaseUncertain(requestId)
+    throw error
+  })
   if (!reserved.ok) return { answer: repeatOf(reserved), repeated: true }
   try {
     const { result, job } = await dispatch(shop, order, requestId)

@@ -54,7 +54,7 @@ export function openSessionBook(options: {
       if (signerOf(sessionId, body.signature)?.toLowerCase() !== key) {
         throw new GranaryError('credential.unknown', 'The session is not signed by its key.', { key })
       }
-      const macKey = deriveMacKey({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })
+      const macKey = agree({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })
       const session = { sessionId, accountId, key, macKey, expiresAt: body.expiresAt }
       const oldest = sessions.keys().next()
       if (sessions.size >= MAX_SESSIONS && !oldest.done) sessions.delete(oldest.value)
@@ -68,6 +68,15 @@ export function openSessionBook(options: {
       sessions.delete(sessionId)
       return null
     },
+  }
+}
+
+/** X25519 refuses points of low order: with one, anybody would know the secret. */
+function agree(parts: Parameters<typeof deriveMacKey>[0]): Uint8Array {
+  try {
+    return deriveMacKey(parts)
+  } catch (cause) {
+    throw new GranaryError('request.malformed', 'The ephemeral key is no X25519 key that gives a secret.', { cause })
   }
 }
 

@@ -97,7 +97,7 @@ export class Consent {
       method: 'POST',
       path: '/v1/content',
       body: bytes,
-      retries: 3,
+      repeatable: true,
     })
     return cid
   }

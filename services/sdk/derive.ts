@@ -27,7 +27,7 @@ export class Derive {
       method: 'POST',
       path: '/v1/content',
       body: bytes,
-      retries: 3,
+      repeatable: true,
     })
     return cid
   }

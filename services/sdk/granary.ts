@@ -78,21 +78,21 @@ export class Granary {
 
   static async open(options: GranaryOptions): Promise<Granary> {
     const http = openHttp(options)
-    const facts = await http.json<GatewayFacts>({ method: 'GET', path: '/v1', retries: 4 })
+    const facts = await http.json<GatewayFacts>({ method: 'GET', path: '/v1', repeatable: true })
     return new Granary(contextOf(http, facts, options))
   }
 
   /** Inference by API key: nothing else is needed, the gateway signs vouchers within the key's cap. */
   async infer(body: InferBody, { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string }): Promise<InferAnswer> {
     const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
-    return this.context.http.json<InferAnswer>({ method: 'POST', path: '/v1/infer', body, headers, retries: 6 })
+    return this.context.http.json<InferAnswer>({ method: 'POST', path: '/v1/infer', body, headers, repeatable: true })
   }
 
   async models(): Promise<Record<string, unknown>[]> {
     const { models } = await this.context.http.json<{ models: Record<string, unknown>[] }>({
       method: 'GET',
       path: '/v1/models',
-      retries: 4,
+      repeatable: true,
     })
     return models
   }
@@ -120,7 +120,7 @@ function contextOf(http: Http, facts: GatewayFacts, { wallet, rpcUrl }: GranaryO
     relay: (contract, method, args) =>
       http.json<Relayed>({ method: 'POST', path: '/v1/relay', body: { contract, method, args } }),
     async now() {
-      const { timestamp } = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', retries: 6 })
+      const { timestamp } = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', repeatable: true })
       return timestamp
     },
     contracts() {

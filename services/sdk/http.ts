@@ -11,8 +11,8 @@ export interface HttpRequest {
   path: string
   body?: unknown
   headers?: Record<string, string>
-  /** How often a retryable refusal is tried again; only for calls that may be repeated. */
-  retries?: number
+  /** The call may be sent again without harm (it reads, or carries an idempotency key): retryable refusals are tried again. */
+  repeatable?: boolean
 }
 
 /** JSON over HTTP to one gateway: every problem+json comes back as the GranaryError it describes. */
@@ -23,6 +23,9 @@ export interface Http {
 }
 
 const MAX_PAUSE_MS = 2000
+/** Long enough for a gateway to start again. */
+const UNREACHABLE_MS = 30_000
+const REFUSED_MS = 8_000
 
 export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_000 }: HttpOptions): Http {
   const origin = gatewayUrl.replace(/\/+$/, '')
@@ -40,7 +43,7 @@ export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_0
       })
     } catch (cause) {
       const code = cause instanceof Error && cause.name === 'TimeoutError' ? 'deadline.exceeded' : 'gateway.unreachable'
-      throw new GranaryError(code, `The gateway at ${origin} did not answer.`, { cause })
+      throw new GranaryError(code, `The gateway at ${origin} did not answer.`, { cause, unsent: isRefusedConnection(cause) })
     }
     const bytes = new Uint8Array(await response.arrayBuffer())
     if (response.ok) return { status: response.status, headers: response.headers, bytes }
@@ -48,15 +51,15 @@ export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_0
   }
 
   async function send(request: HttpRequest) {
+    const startedMs = performance.now()
     for (let attempt = 0; ; attempt++) {
       try {
         return await once(request)
       } catch (error) {
-        const again = error instanceof GranaryError && error.retryable && attempt < (request.retries ?? 0)
-        if (!again) throw error
-        await new Promise((resolve) =>
-          setTimeout(resolve, Math.min(MAX_PAUSE_MS, 100 * 2 ** attempt) * (0.5 + Math.random() / 2)),
-        )
+        const patienceMs = patienceFor(error, request)
+        const pauseMs = Math.min(MAX_PAUSE_MS, 100 * 2 ** attempt) * (0.5 + Math.random() / 2)
+        if (performance.now() - startedMs + pauseMs > patienceMs) throw error
+        await new Promise((resolve) => setTimeout(resolve, pauseMs))
       }
     }
   }
@@ -69,6 +72,19 @@ export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_0
       return JSON.parse(new TextDecoder().decode(bytes)) as T
     },
   }
+}
+
+/** How long to go on trying; a call that never left can be sent again whatever it is. */
+function patienceFor(error: unknown, { repeatable = false }: HttpRequest): number {
+  if (!(error instanceof GranaryError) || !error.retryable) return 0
+  if (error.evidence.unsent === true) return UNREACHABLE_MS
+  if (!repeatable) return 0
+  return error.code === 'gateway.unreachable' ? UNREACHABLE_MS : REFUSED_MS
+}
+
+function isRefusedConnection(cause: unknown): boolean {
+  const inner = cause instanceof Error ? cause.cause : undefined
+  return inner instanceof Error && 'code' in inner && inner.code === 'ECONNREFUSED'
 }
 
 /** JSON with bigints as decimal strings, as every body of the gateway has them. */

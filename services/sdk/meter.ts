@@ -149,7 +149,7 @@ export class Meter {
         ...(body.length === 0 ? {} : { 'content-type': 'application/json' }),
       }
       try {
-        return await this.#options.http.send({ method, path, headers, retries: 6, ...(body.length === 0 ? {} : { body }) })
+        return await this.#options.http.send({ method, path, headers, repeatable: true, ...(body.length === 0 ? {} : { body }) })
       } catch (error) {
         // The gateway has restarted since, or the session has expired.
         const lost = error instanceof GranaryError && error.code === 'credential.unknown' && attempt < 2
@@ -170,7 +170,7 @@ export class Meter {
   async #newSession(): Promise<Session> {
     const { http, signer, escrow, config } = this.#options
     const secretKey = crypto.getRandomValues(new Uint8Array(32))
-    const head = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', retries: 6 })
+    const head = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', repeatable: true })
     const key = (await signer.getAddress()).toLowerCase()
     this.#key = key
     const value = {
@@ -187,7 +187,7 @@ export class Meter {
       method: 'POST',
       path: '/v1/sessions',
       body,
-      retries: 6,
+      repeatable: true,
     })
     return {
       sessionId: opened.sessionId,

@@ -24,6 +24,13 @@ export interface AccountsContext {
   collector: string
 }
 
+interface Authenticated {
+  method: string
+  url: string
+  headers: Record<string, string | string[] | undefined>
+  rawBody?: Uint8Array
+}
+
 /** Accounts of payers at this gateway: sessions, deposits by signature, API keys, statements. */
 export function accountRoutes(app: FastifyInstance, context: AccountsContext): void {
   const { ledger, sessions, payers, relay, consent, escrow, token, collector, vault } = context
@@ -72,6 +79,10 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
         'This key was not offered by this gateway (any more): POST /v1/keys/offer again.',
       )
     const accountId = accountIdOf(config, { ...escrow, token })
+    // All that can be wrong is refused before the grant is on the chain.
+    const purposes = body.purposes.map((name) => purposeIndex(name))
+    if ([body.label, ...body.models].some((name) => /\p{Cc}/u.test(name)))
+      throw new GranaryError('request.malformed', 'Labels and model names hold no control characters.')
     const { cap, notAfter, nonce, signature } = body
     await relay.submit({
       contract: 'InferenceEscrow',
@@ -87,7 +98,7 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
       sealedPrivateKey: vault.seal(offer.privateKey, offer.keyId),
       label: body.label,
       models: body.models,
-      purposes: body.purposes.map((name) => purposeIndex(name)),
+      purposes,
       revoked: false,
     })
     offers.delete(key)
@@ -95,13 +106,14 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   })
 
   app.get('/v1/keys', async (request) => {
-    const { accountId } = await authenticated(request)
+    const { accountId } = await ofPayer(request)
     return { keys: (await ledger.apiKeys(accountId)).map(describeKey) }
   })
 
   app.delete<{ Params: { keyId: string } }>('/v1/keys/:keyId', async (request) => {
-    const { accountId } = await authenticated(request)
-    const stored = await ledger.apiKey(request.params.keyId)
+    const { accountId } = await ofPayer(request)
+    const { keyId } = request.params
+    const stored = /^[0-9a-f]{1,64}$/.test(keyId) ? await ledger.apiKey(keyId) : null
     if (!stored || stored.accountId !== accountId)
       throw new GranaryError('credential.unknown', 'This account has no such API key.')
     await ledger.revokeApiKey(stored.keyId)
@@ -114,19 +126,25 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   })
 
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/statement', async (request) => {
-    const { accountId } = await authenticated(request)
+    const { accountId, key } = await authenticated(request)
+    if (!(await ledger.standing(accountId, key)))
+      throw new GranaryError('credential.forbidden', 'This key was not granted by the account.', { accountId, key })
     const limit = Math.min(500, Math.max(1, Number(request.query.limit ?? 100) || 100))
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const lines = await ledger.statement(accountId, { limit, ...(before === undefined ? {} : { before }) })
     return { accountId, lines: lines.map(jsonSafe) }
   })
 
-  async function authenticated(request: {
-    method: string
-    url: string
-    headers: Record<string, string | string[] | undefined>
-    rawBody?: Uint8Array
-  }): Promise<Payer> {
+  /** Anyone may open a session for any account with a key of their own, so the account's keys are its payer's affair. */
+  async function ofPayer(request: Authenticated): Promise<Payer> {
+    const payer = await authenticated(request)
+    const account = await ledger.account(payer.accountId)
+    if (account?.payer !== payer.key)
+      throw new GranaryError('credential.forbidden', "Only the account's payer sees and ends its API keys.")
+    return payer
+  }
+
+  async function authenticated(request: Authenticated): Promise<Payer> {
     const { method, url, headers, rawBody = new Uint8Array() } = request
     const payer = await payers.identify({ method, path: url, headers, rawBody })
     if (!payer) throw new GranaryError('credential.unknown', 'Send an API key or a session.')

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { expectUntouched, type Money } from '../support/purse.ts'
 import { bearer, type Scene, spam } from '../support/scene.ts'
-import { expectProblem } from '../support/wire.ts'
+import { expectProblem, talk } from '../support/wire.ts'
 
 const LIMIT_BYTES = 16 << 20
 
@@ -50,9 +50,10 @@ export function bodies(scene: () => Scene): void {
 
     it('refuses a body past the limit as request.too-large, whether it says its size or not', async () => {
       const { send, apiKey } = scene()
-      const body = Buffer.alloc(LIMIT_BYTES + 1, 0x20)
-      expectProblem(await send({ body: ' ', headers: { ...bearer(apiKey), 'content-length': String(body.length) } }), 413, 'request.too-large')
-      const unsaid = await send({ body, headers: { ...bearer(apiKey), 'transfer-encoding': 'chunked', 'content-length': '' } })
+      const headers = bearer(apiKey)
+      const said = await send({ body: ' ', headers: { ...headers, 'content-length': String(LIMIT_BYTES + 1) } })
+      expectProblem(said, 413, 'request.too-large')
+      const unsaid = await send({ body: Buffer.alloc(LIMIT_BYTES + 1, 0x20), headers, chunked: true })
       expectProblem(unsaid, 413, 'request.too-large')
     })
 
@@ -60,7 +61,18 @@ export function bodies(scene: () => Scene): void {
       const { send } = scene()
       expectProblem(await send({ method: 'GET', path: '/v2/infer' }), 404, 'route.unknown')
       expectProblem(await send({ path: '/v1/inferences', body: spam('hi') }), 404, 'route.unknown')
-      expectProblem(await send({ method: 'GET', path: `/v1/models/${'x'.repeat(201)}` }), 404, 'route.unknown')
+    })
+
+    for (const path of ['/v1/models/%E0%A4%A', '/%zz', `/v1/models/${'x'.repeat(201)}`]) {
+      it(`refuses the unreadable path ${path.slice(0, 24)} as request.malformed`, async () => {
+        expectProblem(await scene().send({ method: 'GET', path }), 400, 'request.malformed')
+      })
+    }
+
+    it('refuses bytes that are no HTTP as request.malformed', async () => {
+      const answer = await talk(scene().stage.gatewayUrl, 'EHLO granary\r\n\r\n')
+      expect(answer).toMatch(/^HTTP\/1\.1 400 /)
+      expect(JSON.parse(answer.split('\r\n\r\n')[1] ?? '')).toMatchObject({ code: 'request.malformed', status: 400 })
     })
 
     it('answers for what does not exist with what is missing', async () => {

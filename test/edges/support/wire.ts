@@ -1,4 +1,5 @@
 import { request } from 'node:http'
+import { connect } from 'node:net'
 import { expect } from 'vitest'
 import type { ErrorCode, Problem } from '../../../services/core/errors.ts'
 
@@ -17,6 +18,8 @@ export interface Sent {
   headers?: Record<string, string>
   /** Text and bytes go as they are, anything else as JSON. */
   body?: unknown
+  /** Without saying how long the body is. */
+  chunked?: boolean
   timeoutMs?: number
 }
 
@@ -24,7 +27,7 @@ const INFER = '/v1/infer'
 
 export function openWire(gatewayUrl: string): (sent: Sent) => Promise<Reply> {
   const { hostname, port } = new URL(gatewayUrl)
-  return ({ method = 'POST', path = INFER, headers = {}, body, timeoutMs = 30_000 }) =>
+  return ({ method = 'POST', path = INFER, headers = {}, body, chunked = false, timeoutMs = 30_000 }) =>
     new Promise((resolve, reject) => {
       const bytes = bytesOf(body)
       const outgoing = request({
@@ -35,7 +38,8 @@ export function openWire(gatewayUrl: string): (sent: Sent) => Promise<Reply> {
         agent: false,
         signal: AbortSignal.timeout(timeoutMs),
         headers: {
-          ...(bytes === null ? {} : { 'content-type': 'application/json', 'content-length': String(bytes.length) }),
+          ...(bytes === null ? {} : { 'content-type': 'application/json' }),
+          ...(bytes === null || chunked ? {} : { 'content-length': String(bytes.length) }),
           ...headers,
         },
       })
@@ -76,4 +80,22 @@ export function expectProblem(reply: Reply, status: number, code: ErrorCode): Pr
   expect(String(json.hint).length).toBeGreaterThan(10)
   if (json.retryable === true) expect(reply.headers['retry-after']).toBeDefined()
   return json as Problem
+}
+
+/** What the server says to bytes that need not be HTTP, until it hangs up. */
+export function talk(gatewayUrl: string, text: string): Promise<string> {
+  const { hostname, port } = new URL(gatewayUrl)
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), hostname, () => socket.write(text))
+    let heard = ''
+    socket.setEncoding('utf8').setTimeout(10_000, () => socket.destroy(new Error('The server did not hang up within 10 s.')))
+    socket.on('data', (part: string) => {
+      heard += part
+    })
+    socket.once('error', reject)
+    socket.once('end', () => {
+      socket.end()
+      resolve(heard)
+    })
+  })
 }
