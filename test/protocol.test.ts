@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { TypedDataEncoder, verifyTypedData } from 'ethers'
+import { TypedDataEncoder, type TypedDataField, verifyTypedData } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { page, withExamples } from '../scripts/protocol-examples.ts'
 import { type ErrorCode, GranaryError } from '../services/core/errors.ts'
@@ -29,7 +29,7 @@ describe('docs/PROTOCOL.md', () => {
     for (const [contract, byName] of Object.entries(messages)) {
       const verifyingContract = new RegExp(`at \`(0x[0-9a-f]{40})\` \\(${contract}\\)`).exec(protocol)?.[1] ?? ''
       const domain = domainOf(contract as keyof typeof messages, { chainId: 31_337n, address: verifyingContract })
-      for (const [name, fields] of Object.entries(byName)) {
+      for (const [name, fields] of Object.entries<readonly TypedDataField[]>(byName)) {
         const { type, value, structHash, digest, signature } = exampleOf(contract, name)
         const types = { [name]: [...fields] }
         expect(type).toBe(`${name}(${fields.map((field) => `${field.type} ${field.name}`).join(',')})`)
@@ -81,7 +81,8 @@ describe('the other pages', () => {
   it('name every setting of every process', () => {
     const operations = read('docs/OPERATIONS.md')
     const sources = [...globSync('services/*/config.ts', { cwd: root }), 'services/adapters/settings.ts', 'scripts/start.ts']
-    const names = sources.flatMap((path) => [...read(path).matchAll(/(?:'|env\.)([A-Z][A-Z_]{3,})\b/g)].map(([, name]) => name))
+    const setting = /\benv(?:,|: [^,)]*,) (?:name = )?'([A-Z_]+)'|\benv\.([A-Z_]+)/g
+    const names = sources.flatMap((path) => [...read(path).matchAll(setting)].map(([, named, dotted]) => named ?? dotted))
     expect(names.length).toBeGreaterThan(30)
     expect([...new Set(names)].filter((name) => !operations.includes(`\`${name}\``))).toEqual([])
   })

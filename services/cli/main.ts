@@ -47,8 +47,7 @@ function usage(): number {
 
 /** One line: code, what is wrong, what to do. */
 function explain(error: unknown): number {
-  const known = knownError(error)
-  // The table's hint speaks to those who send HTTP bodies.
+  const known = knownError(error) // the table's hint for bad requests speaks of HTTP bodies
   const hint = known.code === 'request.malformed' ? 'granary --help lists the commands and what they take.' : known.hint
   process.stderr.write(`${`${known.code}: ${known.message} ${hint}`.replaceAll(/\s+/g, ' ')}\n`)
   return 1
@@ -56,7 +55,7 @@ function explain(error: unknown): number {
 
 function knownError(error: unknown): GranaryError {
   if (error instanceof GranaryError) return error
-  const message = String(error instanceof Error ? error.message : error)
-  const isFlag = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
-  return new GranaryError(isFlag ? 'request.malformed' : 'internal', message, { cause: error })
+  const { message, code } = error as { message?: string; code?: unknown }
+  const isFlag = String(code).startsWith('ERR_PARSE_ARGS')
+  return new GranaryError(isFlag ? 'request.malformed' : 'internal', message ?? String(error), { cause: error })
 }

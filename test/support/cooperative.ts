@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Cooperative, startCooperative } from '../../scripts/local/cooperative.ts'
@@ -22,6 +22,8 @@ export async function openStage(name: string): Promise<Stage> {
   // DEV-ATTACH
   if (process.env.EDGES_ATTACH) return attach(process.env.EDGES_ATTACH)
   const dir = mkdtempSync(join(tmpdir(), `granary-${name}-`))
+  // Passable, or root's PostgreSQL, which runs as another user, has to put its data elsewhere.
+  chmodSync(dir, 0o711)
   const remove = () => rmSync(dir, { recursive: true, force: true })
   try {
     const log = openLog({ process: name, level: 'fatal' })
@@ -68,7 +70,7 @@ async function attach(dir: string): Promise<Stage> {
   const processes = () => JSON.parse(readFileSync(join(dir, 'processes.json'), 'utf8')).processes
   return {
     dir,
-    cooperative: { facts, processes } as unknown as Cooperative,
+    cooperative: { facts, processes, keys: (await import('../../scripts/local/keys.ts')).openKeys(join(dir, 'keys')) } as unknown as Cooperative,
     world,
     gatewayUrl: facts.gatewayUrl,
     pid: (process) => processes().find((entry: { name: string; pid: number }) => entry.name === process)?.pid ?? 0,

@@ -1,0 +1,87 @@
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { deploymentPath } from '../../../scripts/local/deployment.ts'
+import { until } from '../../../scripts/story/world.ts'
+import { startWorker } from '../../../scripts/story/worker.ts'
+import { VOICE_PRICE, voiceRequest } from '../support/audio.ts'
+import { insist } from '../support/patience.ts'
+import { expectCharged, expectUntouched, type Money } from '../support/purse.ts'
+import { bearer, type Scene } from '../support/scene.ts'
+import { expectProblem } from '../support/wire.ts'
+
+const LONG_SECONDS = 150
+const SHORT_SECONDS = 50
+
+/** Processes killed with -9 while they have a paid job in hand. */
+export function lostProcesses(scene: () => Scene): void {
+  describe('a process killed in the middle of a job', () => {
+    let before: Money
+    const long = voiceRequest(LONG_SECONDS)
+    const price = BigInt(LONG_SECONDS) * VOICE_PRICE
+    const request = (body: unknown) => ({
+      body,
+      headers: { ...bearer(scene().apiKey), 'idempotency-key': crypto.randomUUID() },
+    })
+    const inFlight = () =>
+      until('money to be reserved', async () => BigInt(String((await scene().purse.meter.standing()).accountReserved)) > 0n, 20_000)
+    const kill = (name: string) => {
+      const pid = scene().stage.pid(name)
+      expect(pid).toBeGreaterThan(1)
+      process.kill(pid, 'SIGKILL')
+      return until(`${name} to be started again`, async () => ![0, pid].includes(scene().stage.pid(name)), 30_000)
+    }
+    beforeAll(async () => {
+      before = await scene().purse.money()
+    })
+
+    it('answers 503 provider.gone when the only worker dies, charges nothing, and serves a repeat once another runs', async () => {
+      const { send, purse } = scene()
+      const sent = request(long)
+      const answer = send(sent)
+      await inFlight()
+      const restarted = kill('provider')
+      expectProblem(await answer, 503, 'provider.gone')
+      await expectUntouched(purse, before)
+      expectProblem(await send(request(long)), 503, 'provider.none')
+      await restarted
+      const { reply } = await insist(send, sent)
+      expect(reply.json.charged).toBe(price.toString())
+      await expectCharged(purse, before, price)
+      before = await purse.money()
+    })
+
+    it('gives the jobs of a dead worker to another: all are answered, each charged once', async () => {
+      const { send, purse, stage } = scene()
+      const { rpcUrl } = stage.cooperative.facts
+      const dir = join(stage.dir, 'second-worker')
+      const sessionPrivateKey = stage.cooperative.keys.session.key
+      const deployment = deploymentPath(stage.dir)
+      await using second = await startWorker({ dir, sessionPrivateKey, gatewayUrl: stage.gatewayUrl, rpcUrl, deployment })
+      const served = async () => (await send({ method: 'GET', path: '/v1/models/silero-vad' })).json.servedBy as string[]
+      await until('the second worker to be ready', async () => (await served()).length === 2, 60_000)
+      const answers = Array.from({ length: 4 }, () => send(request(voiceRequest(SHORT_SECONDS))))
+      await inFlight()
+      process.kill(second.pid, 'SIGKILL')
+      expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200, 200, 200])
+      await expectCharged(purse, before, 4n * BigInt(SHORT_SECONDS) * VOICE_PRICE, 4)
+      before = await purse.money()
+    })
+
+    it('forgets a dead gateway’s reservations when it runs again, and charges the repeated request exactly once', async () => {
+      const { send, purse, stage } = scene()
+      const sent = request(long)
+      const lost = send(sent).catch((error: unknown) => error)
+      await inFlight()
+      const restarted = kill('gateway')
+      expect(await lost).toMatchObject({ code: expect.stringMatching(/^ECONN/) })
+      await restarted
+      await stage.untilServing('silero-vad')
+      await expectUntouched(purse, before)
+      const { reply } = await insist(send, sent)
+      const again = await send(sent)
+      expect(again.headers['idempotent-replayed']).toBe('true')
+      expect(again.bytes.equals(reply.bytes)).toBe(true)
+      await expectCharged(purse, before, price)
+    })
+  })
+}
