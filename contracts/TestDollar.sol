@@ -18,6 +18,11 @@ contract TestDollar is ERC20, ERC20Permit, ERC3009 {
         require(block.chainid == 31337 || block.chainid == 1337, TestDollarNotDevelopmentChain(block.chainid));
     }
 
+    /// @notice The EIP-712 version, as USDC names it.
+    function version() external pure returns (string memory) {
+        return "1";
+    }
+
     function mint(address to, uint256 amount) external {
         require(amount <= MAX_MINT, TestDollarMintTooLarge({actual: amount, limit: MAX_MINT}));
         _mint(to, amount);

@@ -134,7 +134,11 @@ export function examples(): string {
 }
 
 function contractExamples(contract: ContractName): string[] {
-  const verifier = { chainId: CHAIN_ID, address: contracts[contract] }
+  const verifier = {
+    chainId: CHAIN_ID,
+    address: contracts[contract],
+    ...(contract === 'Token' ? { name: 'Granary Test Dollar' } : {}),
+  }
   const byName = messages[contract] as Record<string, readonly { name: string; type: string }[]>
   const { name } = typedData(contract, firstOf(contract), verifier, {}).domain
   const head = `### Domain "${name}", version "1", at \`${contracts[contract]}\` (${contract})`

@@ -110,7 +110,11 @@ describe('every message', () => {
     for (const [contract, args] of Object.entries(deployed)) {
       const instance = await ethers.deployContract(contract === 'Token' ? 'TestDollar' : contract, [...args])
       const { name, version, chainId, verifyingContract } = await instance.eip712Domain()
-      const domain = domainOf(contract as ContractName, { chainId: 31337n, address: await instance.getAddress() })
+      const domain = domainOf(contract as ContractName, {
+        chainId: 31337n,
+        address: await instance.getAddress(),
+        ...(contract === 'Token' ? { name: 'Granary Test Dollar' } : {}),
+      })
       expect(TypedDataEncoder.hashDomain({ name, version, chainId, verifyingContract })).toBe(TypedDataEncoder.hashDomain(domain))
     }
   })

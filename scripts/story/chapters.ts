@@ -129,7 +129,7 @@ async function registerDraft(
   },
 ): Promise<RegisteredModel> {
   const { author, draft, datasets, purposes, authorPpm } = options
-  const model = await buildManifest(draft, (bytes) => author.granary.derive.put(bytes))
+  const model = await buildManifest(draft, (bytes) => author.granary.context.put(bytes))
   const { modelId, transaction } = await author.granary.derive.register({
     manifest: model.manifest,
     datasets,

@@ -45,6 +45,8 @@ function localFacts(path: string): { gatewayUrl?: string; rpcUrl?: string } | nu
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch (cause) {
-    throw new GranaryError('config.invalid', `${path} is no JSON: run npm start in this folder, or give --gateway URL.`, { cause })
+    throw new GranaryError('config.invalid', `${path} is no JSON: run npm start in this folder, or give --gateway URL.`, {
+      cause,
+    })
   }
 }

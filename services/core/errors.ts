@@ -33,7 +33,11 @@ const table = {
   },
   'credential.unknown': { status: 401, retryable: false, hint: 'Check the API key, or open a new session.' },
   'credential.ended': { status: 401, retryable: false, hint: 'The key was revoked or has expired: create another.' },
-  'credential.forbidden': { status: 403, retryable: false, hint: 'The key is limited to other models or purposes.' },
+  'credential.forbidden': {
+    status: 403,
+    retryable: false,
+    hint: 'This credential may not do that: use the payer, or a key that was granted for it.',
+  },
   'consent.refused': {
     status: 451,
     retryable: false,

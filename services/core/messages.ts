@@ -129,10 +129,12 @@ export type ContractName = keyof typeof messages
 export type MessageName<C extends ContractName> = keyof (typeof messages)[C] & string
 export type MessageValue = Record<string, unknown>
 
-/** Who verifies a message: the contract's address on one chain. The domain's name is `Granary <Contract>`, its version "1". */
+/** Who verifies a message: a contract on one chain. Ours are named `Granary <Contract>`, version "1"; a token has its own domain. */
 export interface Verifier {
   chainId: bigint
   address: string
+  name?: string
+  version?: string
 }
 
 /** What ethers signs and contracts check: domain, types and value of one message. */
@@ -169,15 +171,8 @@ export function signerOf(digest: string, signature: string): string | null {
   }
 }
 
-/** A token's domain is its own (EIP-2612); ours are `Granary <Contract>`. */
-export function domainOf(contract: ContractName, { chainId, address }: Verifier): TypedDataDomain {
-  const name =
-    contract === 'Token'
-      ? 'Granary Test Dollar'
-      : contract === 'CooperativeGovernor'
-        ? 'Granary CooperativeGovernor'
-        : `Granary ${contract}`
-  return { name, version: '1', chainId, verifyingContract: address }
+export function domainOf(contract: ContractName, { chainId, address, name, version }: Verifier): TypedDataDomain {
+  return { name: name ?? `Granary ${contract}`, version: version ?? '1', chainId, verifyingContract: address }
 }
 
 function field(name: string, type: string): TypedDataField {

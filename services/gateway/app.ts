@@ -1,6 +1,6 @@
+import type { Socket } from 'node:net'
 import rateLimit from '@fastify/rate-limit'
 import websocket from '@fastify/websocket'
-import type { Socket } from 'node:net'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Log } from '../adapters/log.ts'
 import { GranaryError, problemOf } from '../core/errors.ts'

@@ -5,7 +5,11 @@ import type { CatalogModel, Ledger } from '../core/ports.ts'
 
 export interface SellableModel extends CatalogModel {
   manifest: ModelManifest
+  /** The highest that a dataset of the lineage asks per unit: no offer below it is sold. */
+  floorPrice: bigint
 }
+
+const MAX_DATASETS = 10_000
 
 export interface Catalog {
   list(): Promise<SellableModel[]>
@@ -22,7 +26,7 @@ export function openCatalog(options: { ledger: Ledger; maxAgeMs: number }): Cata
   function list(): Promise<SellableModel[]> {
     if (reading && performance.now() - readMs < maxAgeMs) return reading
     readMs = performance.now()
-    const fresh = ledger.models().then((models) => models.filter(isSellable).map(withMatchingOffers))
+    const fresh = readModels(ledger)
     fresh.catch(() => {
       if (reading === fresh) reading = null
     })
@@ -43,13 +47,23 @@ export function openCatalog(options: { ledger: Ledger; maxAgeMs: number }): Cata
   return { list, find }
 }
 
-function isSellable(model: CatalogModel): model is SellableModel {
-  return model.manifest !== null
+async function readModels(ledger: Ledger): Promise<SellableModel[]> {
+  const [models, datasets] = await Promise.all([ledger.models(), ledger.mirrors('dataset', MAX_DATASETS)])
+  const floors = new Map(datasets.map(({ id, state }) => [id, floorOf(state)]))
+  return models.flatMap((model) => {
+    const { manifest, state } = model
+    if (manifest === null) return []
+    const payees = (state.payees ?? []) as { id: string }[]
+    const floorPrice = payees.map(({ id }) => floors.get(id) ?? 0n).reduce((most, floor) => (floor > most ? floor : most), 0n)
+    // An offer in another unit than the manifest's would be charged by another count than the caller's.
+    const offers = model.offers.filter(({ unit, unitPrice }) => unit === unitIndex(manifest.unit) && unitPrice >= floorPrice)
+    return [{ ...model, manifest, floorPrice, offers }]
+  })
 }
 
-/** An offer in another unit than the manifest's would be charged by another count than the caller's. */
-function withMatchingOffers(model: SellableModel): SellableModel {
-  return { ...model, offers: model.offers.filter(({ unit }) => unit === unitIndex(model.manifest.unit)) }
+function floorOf(dataset: Record<string, unknown> | null): bigint {
+  const terms = dataset?.terms as { floorPrice?: string } | undefined
+  return BigInt(terms?.floorPrice ?? 0)
 }
 
 function registeredAt({ state }: CatalogModel): number {

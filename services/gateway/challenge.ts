@@ -13,6 +13,8 @@ export interface Quote {
 export interface Rails {
   chainId: bigint
   token: string
+  /** The token's EIP-712 domain, under which deposits are signed. */
+  tokenDomain: { name: string; version: string }
   escrow: string
   collector: string
   minThawSeconds: number
@@ -42,6 +44,7 @@ export function challengeOf(error: GranaryError, options: { quote: Quote; rails:
           modelId: quote.modelId,
           units: quote.units.toString(),
           unitPrice: quote.unitPrice.toString(),
+          ...rails.tokenDomain,
           collector: rails.collector,
           minThawSeconds: rails.minThawSeconds,
           gatewayKey: rails.sessionKey,

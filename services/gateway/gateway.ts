@@ -6,7 +6,9 @@ import { openApp } from './app.ts'
 import { openCatalog } from './catalog.ts'
 import type { Rails } from './challenge.ts'
 import type { GatewayConfig } from './config.ts'
+import type { Shop } from './order.ts'
 import { openPayerBook } from './payer.ts'
+import { openPurposes } from './purposes.ts'
 import { openRelay } from './relay.ts'
 import { Releases } from './releases.ts'
 import { accountRoutes } from './routes/accounts.ts'
@@ -14,9 +16,10 @@ import { catalogRoutes } from './routes/catalog.ts'
 import { contentRoutes } from './routes/content.ts'
 import { inferRoutes } from './routes/infer.ts'
 import { relayRoutes } from './routes/relay.ts'
-import type { Shop } from './sale.ts'
 import { openSessionBook } from './session-book.ts'
 import { openVault } from './vault.ts'
+
+const PURPOSES_AGE_MS = 10_000
 
 export interface GatewayParts {
   chain: Chain
@@ -54,12 +57,13 @@ export async function openGateway(
   const rails: Rails = {
     chainId: chain.chainId,
     token,
+    tokenDomain: await tokenDomainOf(chain),
     escrow: escrow.address,
     collector,
     minThawSeconds: 2 * Number(settlementSeconds),
     sessionKey: vault.sessionPublicKey,
   }
-  const purposes = await readPurposes(chain)
+  const purposes = openPurposes({ chain, maxAgeMs: PURPOSES_AGE_MS })
   const { collector: collectorWallet } = config
   const shop: Shop = {
     ledger,
@@ -67,6 +71,7 @@ export async function openGateway(
     consent,
     catalog,
     payers,
+    purposes,
     releases,
     collector: collectorWallet,
     escrow,
@@ -78,7 +83,7 @@ export async function openGateway(
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
   inferRoutes(app, { shop, rails })
-  accountRoutes(app, { ledger, sessions, payers, vault, relay, consent, escrow, token, collector })
+  accountRoutes(app, { chain, ledger, sessions, payers, vault, relay, consent, purposes, escrow, token, collector })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
   parts.acceptWorkers(app)
@@ -91,10 +96,9 @@ export async function openGateway(
   }
 }
 
-async function readPurposes(chain: Chain): Promise<string[]> {
-  const count = Number(await chain.read({ contract: 'CooperativeParameters', method: 'purposes', args: [] }))
-  const names = Array.from({ length: count }, (_, purpose) =>
-    chain.read({ contract: 'CooperativeParameters', method: 'purposeName', args: [purpose] }),
-  )
-  return (await Promise.all(names)).map(String)
+/** Every EIP-3009 token signs under its own name and version. */
+async function tokenDomainOf(chain: Chain): Promise<{ name: string; version: string }> {
+  const read = (method: string) => chain.read({ contract: 'Token', method, args: [] })
+  const [name, version] = await Promise.all([read('name'), read('version')])
+  return { name: String(name), version: String(version) }
 }

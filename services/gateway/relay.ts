@@ -29,7 +29,9 @@ function methodsOf(contract: string): readonly string[] {
   return Object.hasOwn(relayable, contract) ? (relayable[contract] ?? []) : []
 }
 
-const interfaces = new Map(Object.entries(abi as Record<string, InterfaceAbi>).map(([name, known]) => [name, new Interface(known)]))
+const interfaces = new Map(
+  Object.entries(abi as Record<string, InterfaceAbi>).map(([name, known]) => [name, new Interface(known)]),
+)
 
 /** Callers write the arguments themselves: what does not encode is their mistake, not the chain's. */
 function checkArguments({ contract, method, args }: Call): void {

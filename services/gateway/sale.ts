@@ -1,66 +1,19 @@
 import { randomBytes } from 'node:crypto'
-import { sha256, toUtf8Bytes, type Wallet } from 'ethers'
-import type { ConsentWatch } from '../adapters/consent-watch.ts'
-import type { Log } from '../adapters/log.ts'
-import type { InferAnswer, InferBody } from '../core/api.ts'
-import { jurisdictionIndex, purposeIndex } from '../core/consent.ts'
+import { toUtf8Bytes } from 'ethers'
+import type { InferAnswer } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, structHashOf, type Verifier } from '../core/messages.ts'
-import { checkInputs, countUnits, priceOf } from '../core/metering.ts'
-import type { Committed, Dispatcher, Job, JobResult, KeyStanding, Ledger, Reserved } from '../core/ports.ts'
+import { digestOf, structHashOf } from '../core/messages.ts'
+import { priceOf } from '../core/metering.ts'
+import type { Committed, Job, JobResult, KeyStanding, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
-import { type Tensor, toJsonTensor } from '../core/tensors.ts'
-import type { Catalog, SellableModel } from './catalog.ts'
-import type { Quote } from './challenge.ts'
-import { readInputs } from './inputs.ts'
-import type { Payer, PayerBook } from './payer.ts'
-import type { Releases } from './releases.ts'
-
-export interface Shop {
-  ledger: Ledger
-  dispatcher: Dispatcher
-  consent: ConsentWatch
-  catalog: Catalog
-  payers: PayerBook
-  releases: Releases
-  collector: Wallet
-  escrow: Verifier
-  /** This process, in reservations. */
-  owner: string
-  jobTimeoutMs: number
-  log: Log
-}
-
-/** A request that is well formed, permitted and servable, with its price: nothing is reserved yet. */
-export interface Order {
-  body: InferBody
-  bodyHash: string
-  model: SellableModel
-  purpose: number
-  jurisdiction: number
-  inputs: Tensor[]
-  quote: Quote
-}
+import { toJsonTensor } from '../core/tensors.ts'
+import { candidatesOf, DEFAULT_PURPOSE, type Order, type Shop } from './order.ts'
+import type { Payer } from './payer.ts'
 
 const MAX_ATTEMPTS = 3
 const MAX_RAISES = 16
 
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
-
-/** Everything that can refuse a request without knowing who pays, in the order in which it is cheapest to check. */
-export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody; rawBody: Uint8Array }): Promise<Order> {
-  const purpose = purposeIndex(body.purpose ?? 'commercial-service')
-  const jurisdiction = jurisdictionIndex(body.jurisdiction)
-  const model = await shop.catalog.find(body.model)
-  const inputs = readInputs(body.inputs, model.manifest)
-  checkInputs(model.manifest, inputs)
-  await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
-  const units = countUnits(model.manifest.unit, inputs)
-  const prices = candidatesOf(shop, model).map(({ unitPrice }) => unitPrice)
-  const unitPrice = prices.reduce((most, price) => (price > most ? price : most), 0n)
-  const quote = { modelId: model.modelId, units, unitPrice, max: priceOf(units, unitPrice) }
-  return { body, bodyHash: sha256(rawBody), model, purpose, jurisdiction, inputs, quote }
-}
 
 /** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
 export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
@@ -214,20 +167,6 @@ async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ 
   throw last
 }
 
-/** Throws `provider.none` when nobody offers it here, `provider.busy` when all that do are at capacity. */
-function candidatesOf({ dispatcher }: Shop, model: SellableModel, { tried }: { tried?: ReadonlySet<string> } = {}): Candidate[] {
-  const candidates = dispatcher.workers().flatMap((worker) => {
-    const offer = model.offers.find(({ provider }) => provider === worker.provider)
-    return offer && worker.ready.has(model.modelId) ? [{ worker, unitPrice: offer.unitPrice }] : []
-  })
-  const { name } = model.manifest
-  if (tried) return candidates.filter(({ worker }) => !tried.has(worker.workerId))
-  if (candidates.length === 0) throw new GranaryError('provider.none', `No provider serves ${name} right now.`, { model: name })
-  const free = candidates.filter(({ worker }) => worker.inFlight < worker.capacity)
-  if (free.length === 0) throw new GranaryError('provider.busy', `All providers of ${name} are at capacity.`, { model: name })
-  return free
-}
-
 async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
   const { model, purpose, jurisdiction, inputs, quote } = order
   const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
@@ -262,7 +201,7 @@ async function commit(
       id: requestId,
       model: order.model.manifest.name,
       modelId: order.model.modelId,
-      purpose: order.body.purpose ?? 'commercial-service',
+      purpose: order.body.purpose ?? DEFAULT_PURPOSE,
       outputs: outputs.map(toJsonTensor),
       provider: receipt.provider,
       units: receipt.units.toString(),

@@ -42,7 +42,7 @@ export class Consent {
     const { address, relay, sign, now } = this.#context
     const contentKey = randomBytes(32)
     const encrypted = encryptBytes(offer.bytes, contentKey)
-    const cid = await this.#put(encrypted)
+    const cid = await this.#context.put(encrypted)
     const termsHash = termsHashOf(offer.terms)
     const manifest = {
       granary: 'dataset/1',
@@ -53,7 +53,7 @@ export class Consent {
       distribution: { cid, encryption: 'AES-256-GCM', sizeBytes: encrypted.length, sha256: digestOfBytes(encrypted) },
     }
     const manifestBytes = encodeManifest(manifest)
-    const manifestCid = await this.#put(manifestBytes)
+    const manifestCid = await this.#context.put(manifestBytes)
     const salt = hexlify(randomBytes(32))
     const owner = await address()
     const commitment = commitmentOf(digestOfBytes(manifestBytes), salt)
@@ -90,15 +90,5 @@ export class Consent {
     const deadline = (await this.#context.now()) + DEADLINE_SECONDS
     const signature = await this.#context.sign('DatasetRegistry', 'NarrowDataset', { datasetId, ...narrowing, deadline })
     return this.#context.relay('DatasetRegistry', 'narrowBySig', [datasetId, narrowing, deadline, signature])
-  }
-
-  async #put(bytes: Uint8Array): Promise<string> {
-    const { cid } = await this.#context.http.json<{ cid: string }>({
-      method: 'POST',
-      path: '/v1/content',
-      body: bytes,
-      repeatable: true,
-    })
-    return cid
   }
 }

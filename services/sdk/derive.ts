@@ -21,22 +21,11 @@ export class Derive {
     this.#context = context
   }
 
-  /** Puts bytes to the gateway's IPFS node, from where providers fetch them by CID. */
-  async put(bytes: Uint8Array): Promise<string> {
-    const { cid } = await this.#context.http.json<{ cid: string }>({
-      method: 'POST',
-      path: '/v1/content',
-      body: bytes,
-      repeatable: true,
-    })
-    return cid
-  }
-
   /** Publishes the manifest and registers the model by signature. */
   async register(offer: ModelOffer): Promise<{ modelId: string; manifestCid: string; transaction: string }> {
     const { address, sign, relay, now, contracts } = this.#context
     const bytes = encodeManifest(offer.manifest)
-    const manifestCid = await this.put(bytes)
+    const manifestCid = await this.#context.put(bytes)
     const { datasets, parents, purposes, authorPpm, derivativePpm } = offer
     const author = await address()
     const registration = {

@@ -26,6 +26,7 @@ export interface GatewayFacts {
   chainId: string
   contracts: Record<string, string>
   token: string
+  tokenDomain: { name: string; version: string }
   escrow: string
   collector: string
   minThawSeconds: number
@@ -49,6 +50,8 @@ export interface Context {
   sign<C extends ContractName>(contract: C, name: MessageName<C>, value: MessageValue): Promise<string>
   /** The gateway pays the gas; the signature is the person's. */
   relay(contract: string, method: string, args: readonly unknown[]): Promise<Relayed>
+  /** Puts bytes to the gateway's IPFS node, from where others fetch them by CID. */
+  put(bytes: Uint8Array): Promise<string>
   /** Chain time in seconds. */
   now(): Promise<number>
   contracts(): Contracts
@@ -102,7 +105,11 @@ function contextOf(http: Http, facts: GatewayFacts, { wallet, rpcUrl }: GranaryO
   const chainId = BigInt(facts.chainId)
   const addresses: Record<string, string> = { ...facts.contracts, Token: facts.token }
   let contracts: Contracts | null = null
-  const verifier = (contract: string) => ({ chainId, address: addresses[contract] ?? '' })
+  const verifier = (contract: string) => ({
+    chainId,
+    address: addresses[contract] ?? '',
+    ...(contract === 'Token' ? facts.tokenDomain : {}),
+  })
   const signer = () => {
     if (!wallet) throw new GranaryError('config.invalid', 'This act needs a wallet: give one to Granary.open.')
     return wallet
@@ -119,6 +126,10 @@ function contextOf(http: Http, facts: GatewayFacts, { wallet, rpcUrl }: GranaryO
     },
     relay: (contract, method, args) =>
       http.json<Relayed>({ method: 'POST', path: '/v1/relay', body: { contract, method, args } }),
+    async put(bytes) {
+      const { cid } = await http.json<{ cid: string }>({ method: 'POST', path: '/v1/content', body: bytes, repeatable: true })
+      return cid
+    },
     async now() {
       const { timestamp } = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', repeatable: true })
       return timestamp

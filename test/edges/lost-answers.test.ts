@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { openLog } from '../../services/adapters/log.ts'
 import { GranaryError } from '../../services/core/errors.ts'
+import type { Order, Shop } from '../../services/gateway/order.ts'
 import { Releases } from '../../services/gateway/releases.ts'
-import { type Order, type Shop, sell } from '../../services/gateway/sale.ts'
+import { sell } from '../../services/gateway/sale.ts'
 
 const log = openLog({ process: 'lost-answers', level: 'fatal' })
 const unavailable = () => new GranaryError('ledger.unavailable', 'The database does not answer.')

@@ -19,7 +19,7 @@ describe('bad requests to a real cooperative', () => {
 
   beforeAll(async () => {
     stage = await openStage('edges-requests')
-    scene = await setScene(stage)
+    scene = await setScene(stage, { patient: true })
   }, 240_000)
 
   afterAll(async () => {

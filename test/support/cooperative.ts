@@ -19,8 +19,6 @@ export interface Stage extends AsyncDisposable {
 
 /** Takes most of a minute: one for each test file. */
 export async function openStage(name: string): Promise<Stage> {
-  // DEV-ATTACH
-  if (process.env.EDGES_ATTACH) return attach(process.env.EDGES_ATTACH)
   const dir = mkdtempSync(join(tmpdir(), `granary-${name}-`))
   // Passable, or root's PostgreSQL, which runs as another user, has to put its data elsewhere.
   chmodSync(dir, 0o711)
@@ -36,8 +34,7 @@ export async function openStage(name: string): Promise<Stage> {
       world,
       gatewayUrl,
       pid: (process) => cooperative.processes().find((entry) => entry.name === process)?.pid ?? 0,
-      untilServing: (model, timeoutMs = 60_000) =>
-        until(`${model} to be served`, () => isServing(gatewayUrl, model), timeoutMs),
+      untilServing: (model, timeoutMs = 60_000) => until(`${model} to be served`, () => isServing(gatewayUrl, model), timeoutMs),
       async [Symbol.asyncDispose]() {
         await world[Symbol.asyncDispose]()
         await cooperative.stop()
@@ -59,24 +56,5 @@ async function isServing(gatewayUrl: string, model: string): Promise<boolean> {
     return health.ok && described.ok && ((await described.json()) as { servedBy: string[] }).servedBy.length > 0
   } catch {
     return false
-  }
-}
-
-// DEV-ATTACH-BEGIN
-async function attach(dir: string): Promise<Stage> {
-  const { readFileSync } = await import('node:fs')
-  const facts = JSON.parse(readFileSync(join(dir, 'local.json'), 'utf8'))
-  const world = new World({ gatewayUrl: facts.gatewayUrl, rpcUrl: facts.rpcUrl, chainId: BigInt(facts.chainId), contracts: facts.contracts })
-  const processes = () => JSON.parse(readFileSync(join(dir, 'processes.json'), 'utf8')).processes
-  return {
-    dir,
-    cooperative: { facts, processes, keys: (await import('../../scripts/local/keys.ts')).openKeys(join(dir, 'keys')) } as unknown as Cooperative,
-    world,
-    gatewayUrl: facts.gatewayUrl,
-    pid: (process) => processes().find((entry: { name: string; pid: number }) => entry.name === process)?.pid ?? 0,
-    untilServing: (model, timeoutMs = 60_000) => until(`${model} to be served`, () => isServing(facts.gatewayUrl, model), timeoutMs),
-    async [Symbol.asyncDispose]() {
-      await world[Symbol.asyncDispose]()
-    },
   }
 }

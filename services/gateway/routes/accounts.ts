@@ -6,19 +6,22 @@ import { DepositBody, KeyBody, parseBody, SessionBody } from '../../core/api.ts'
 import { purposeIndex } from '../../core/consent.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { Verifier } from '../../core/messages.ts'
-import type { AccountConfig, ApiKey, KeyStanding, Ledger } from '../../core/ports.ts'
+import type { AccountConfig, ApiKey, Chain, KeyStanding, Ledger } from '../../core/ports.ts'
 import type { Payer, PayerBook } from '../payer.ts'
+import type { Purposes } from '../purposes.ts'
 import type { Relay } from '../relay.ts'
-import { lowerConfig, type SessionBook } from '../session-book.ts'
+import { lowerConfig, type Session, type SessionBook } from '../session-book.ts'
 import { makeApiSecret, type Vault } from '../vault.ts'
 
 export interface AccountsContext {
+  chain: Chain
   ledger: Ledger
   sessions: SessionBook
   payers: PayerBook
   vault: Vault
   relay: Relay
   consent: ConsentWatch
+  purposes: Purposes
   escrow: Verifier
   token: string
   collector: string
@@ -33,11 +36,11 @@ interface Authenticated {
 
 /** Accounts of payers at this gateway: sessions, deposits by signature, API keys, statements. */
 export function accountRoutes(app: FastifyInstance, context: AccountsContext): void {
-  const { ledger, sessions, payers, relay, consent, escrow, token, collector, vault } = context
+  const { chain, ledger, sessions, payers, relay, consent, escrow, token, collector, vault } = context
 
   app.post('/v1/sessions', async (request) => {
     const session = sessions.open(parseBody(SessionBody, request.body), consent.head?.timestamp ?? 0)
-    await ledger.knowAccount(session.accountId, session.config)
+    await requireGranted(session)
     const standing = await ledger.standing(session.accountId, session.key)
     return {
       sessionId: session.sessionId,
@@ -51,7 +54,6 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
     const body = parseBody(DepositBody, request.body)
     const config = ours(body.account)
     const accountId = accountIdOf(config, { ...escrow, token })
-    await ledger.knowAccount(accountId, config)
     const args = [config, body.amount, body.validAfter, body.validBefore, body.salt, body.signature]
     const outcome = await relay.submit({ contract: 'InferenceEscrow', method: 'depositWithAuthorization', args })
     return { accountId, transaction: outcome.hash, block: outcome.block }
@@ -80,7 +82,7 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
       )
     const accountId = accountIdOf(config, { ...escrow, token })
     // All that can be wrong is refused before the grant is on the chain.
-    const purposes = body.purposes.map((name) => purposeIndex(name))
+    const purposes = await purposeIndexes(body.purposes)
     if ([body.label, ...body.models].some((name) => /\p{Cc}/u.test(name)))
       throw new GranaryError('request.malformed', 'Labels and model names hold no control characters.')
     const { cap, notAfter, nonce, signature } = body
@@ -89,6 +91,7 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
       method: 'grantKeyBySig',
       args: [config, key, cap, notAfter, nonce, signature],
     })
+    // The grant is on chain; the indexer may not have come to the account's deposit yet.
     await ledger.knowAccount(accountId, config)
     await ledger.addApiKey({
       keyId: offer.keyId,
@@ -126,9 +129,7 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   })
 
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/statement', async (request) => {
-    const { accountId, key } = await authenticated(request)
-    if (!(await ledger.standing(accountId, key)))
-      throw new GranaryError('credential.forbidden', 'This key was not granted by the account.', { accountId, key })
+    const { accountId } = await authenticated(request)
     const limit = Math.min(500, Math.max(1, Number(request.query.limit ?? 100) || 100))
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const lines = await ledger.statement(accountId, { limit, ...(before === undefined ? {} : { before }) })
@@ -144,11 +145,27 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
     return payer
   }
 
+  /** A stranger's key gets no session, so it can neither look into an account nor leave vouchers there. */
+  async function requireGranted({ accountId, key, config }: Session & { config: AccountConfig }): Promise<void> {
+    if (key === config.payer) return
+    const granted = (await chain.read({ contract: 'InferenceEscrow', method: 'key', args: [accountId, key] })) as {
+      cap: bigint
+      revokedAt: bigint
+    }
+    if (granted.cap > 0n && granted.revokedAt === 0n) return
+    throw new GranaryError('credential.forbidden', 'The account has not granted this key, or has revoked it.', { accountId, key })
+  }
+
   async function authenticated(request: Authenticated): Promise<Payer> {
     const { method, url, headers, rawBody = new Uint8Array() } = request
     const payer = await payers.identify({ method, path: url, headers, rawBody })
     if (!payer) throw new GranaryError('credential.unknown', 'Send an API key or a session.')
     return payer
+  }
+
+  async function purposeIndexes(asked: readonly string[]): Promise<number[]> {
+    const names = await context.purposes()
+    return asked.map((name) => purposeIndex(name, names))
   }
 
   function ours(account: AccountConfig): AccountConfig {

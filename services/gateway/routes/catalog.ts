@@ -5,6 +5,7 @@ import { GranaryError } from '../../core/errors.ts'
 import type { Chain, Dispatcher, Ledger } from '../../core/ports.ts'
 import type { Catalog, SellableModel } from '../catalog.ts'
 import type { Rails } from '../challenge.ts'
+import type { Purposes } from '../purposes.ts'
 
 export interface CatalogContext {
   catalog: Catalog
@@ -13,12 +14,12 @@ export interface CatalogContext {
   ledger: Ledger
   dispatcher: Dispatcher
   rails: Rails
-  purposes: readonly string[]
+  purposes: Purposes
 }
 
 /** What can be bought here, from whom, at what price, and whether the gateway is able to serve. */
 export function catalogRoutes(app: FastifyInstance, context: CatalogContext): void {
-  const { catalog, consent, chain, ledger, rails } = context
+  const { catalog, consent, chain, ledger, dispatcher, rails } = context
 
   app.get('/', async () => ({
     name: 'Granary gateway',
@@ -30,6 +31,7 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
     chainId: chain.chainId.toString(),
     contracts: chain.addresses,
     token: rails.token,
+    tokenDomain: rails.tokenDomain,
     escrow: rails.escrow,
     collector: rails.collector,
     minThawSeconds: rails.minThawSeconds,
@@ -55,13 +57,16 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
     return { ...consent.head, fresh: consent.isFresh() }
   })
 
-  app.get('/v1/purposes', async () => ({ purposes: context.purposes }))
+  app.get('/v1/purposes', async () => ({ purposes: await context.purposes() }))
 
-  app.get('/v1/models', async () => ({ models: (await catalog.list()).map((model) => describe(model, context)) }))
+  app.get('/v1/models', async () => {
+    const purposes = await context.purposes()
+    return { models: (await catalog.list()).map((model) => describe(model, { purposes, dispatcher })) }
+  })
 
   app.get<{ Params: { model: string } }>('/v1/models/:model', async (request) => {
     const model = await catalog.find(request.params.model)
-    return { ...describe(model, context), manifest: model.manifest }
+    return { ...describe(model, { purposes: await context.purposes(), dispatcher }), manifest: model.manifest }
   })
 
   app.get<{ Params: { datasetId: string } }>('/v1/datasets/:datasetId', async (request) => {
@@ -72,7 +77,10 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
   })
 }
 
-function describe({ modelId, manifest, state, offers }: SellableModel, { purposes, dispatcher }: CatalogContext) {
+function describe(
+  { modelId, manifest, state, offers, floorPrice }: SellableModel,
+  { purposes, dispatcher }: { purposes: readonly string[]; dispatcher: Dispatcher },
+) {
   const ready = dispatcher.workers().filter((worker) => worker.ready.has(modelId))
   return {
     modelId,
@@ -86,6 +94,7 @@ function describe({ modelId, manifest, state, offers }: SellableModel, { purpose
     lineage: state.payees ?? [],
     inputs: manifest.inputs,
     outputs: manifest.outputs,
+    floorPrice: floorPrice.toString(),
     offers: offers.map(({ provider, unitPrice }) => ({ provider, unitPrice: unitPrice.toString() })),
     servedBy: offers.map(({ provider }) => provider).filter((provider) => ready.some((worker) => worker.provider === provider)),
   }

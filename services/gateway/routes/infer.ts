@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { InferBody, parseBody } from '../../core/api.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { challengeOf, type Rails } from '../challenge.ts'
-import { type Shop, sell, takeOrder } from '../sale.ts'
+import { type Shop, takeOrder } from '../order.ts'
+import { sell } from '../sale.ts'
 
 /** POST /v1/infer: the paid route. Without a credential it answers 402 with the price of this very request. */
 export function inferRoutes(app: FastifyInstance, { shop, rails }: { shop: Shop; rails: Rails }): void {

@@ -71,7 +71,11 @@ export function credentials(scene: () => Scene): void {
       const inside = { ...spam('hello'), purpose: 'research' }
       const start = await purse.money()
       await untilAccepted(scene(), apiKey, inside)
-      expectProblem(await send({ body: { ...inside, purpose: 'education' }, headers: bearer(apiKey) }), 403, 'credential.forbidden')
+      expectProblem(
+        await send({ body: { ...inside, purpose: 'education' }, headers: bearer(apiKey) }),
+        403,
+        'credential.forbidden',
+      )
       const another = { model: 'silero-vad', purpose: 'research', inputs: { audio: [0, 0] } }
       expectProblem(await send({ body: another, headers: bearer(apiKey) }), 403, 'credential.forbidden')
       await expectCharged(purse, start, SPAM_PRICE)

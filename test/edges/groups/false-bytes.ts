@@ -30,14 +30,27 @@ export function falseBytes(scene: () => Scene): void {
       const manifest: ModelManifest = {
         ...described,
         name: 'forged-vad',
-        onnx: { name: onnx.name, cid: await author.granary.derive.put(other), sha256: digestOfBytes(onnx.bytes), sizeBytes: other.length },
+        onnx: {
+          name: onnx.name,
+          cid: await author.granary.context.put(other),
+          sha256: digestOfBytes(onnx.bytes),
+          sizeBytes: other.length,
+        },
       }
       const purposes = purposesMask(['research', 'commercial-service'])
       const shares = { datasets: [], parents: [], purposes, authorPpm: 0, derivativePpm: 0 }
       const { modelId } = await author.granary.derive.register({ manifest, ...shares })
       await operator.granary.provide.offer({ modelId, unit: unitIndex(manifest.unit), unitPrice: 1n })
-      await until('the model to be listed', async () => (await send({ method: 'GET', path: '/v1/models/forged-vad' })).status === 200, 30_000)
-      const refusal = await untilLogged(stage.dir, 'provider', (line) => line.event === 'model.not-loaded' && line.modelId === modelId)
+      await until(
+        'the model to be listed',
+        async () => (await send({ method: 'GET', path: '/v1/models/forged-vad' })).status === 200,
+        30_000,
+      )
+      const refusal = await untilLogged(
+        stage.dir,
+        'provider',
+        (line) => line.event === 'model.not-loaded' && line.modelId === modelId,
+      )
       expect(refusal.error).toMatchObject({ code: 'content.mismatch' })
       const body = { model: 'forged-vad', inputs: { audio: [0, 0.5, -0.5, 0] } }
       for (const headers of [bearer(apiKey), {}]) expectProblem(await send({ body, headers }), 503, 'provider.none')

@@ -1,16 +1,18 @@
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { deploymentPath } from '../../../scripts/local/deployment.ts'
-import { until } from '../../../scripts/story/world.ts'
 import { startWorker } from '../../../scripts/story/worker.ts'
+import { until } from '../../../scripts/story/world.ts'
 import { VOICE_PRICE, voiceRequest } from '../support/audio.ts'
-import { insist } from '../support/patience.ts'
+import { insist, loggedBy, untilLogged } from '../support/patience.ts'
 import { expectCharged, expectUntouched, type Money } from '../support/purse.ts'
 import { bearer, type Scene } from '../support/scene.ts'
 import { expectProblem } from '../support/wire.ts'
 
 const LONG_SECONDS = 150
 const SHORT_SECONDS = 50
+/** That the seed has put there. */
+const MODELS = 3
 
 /** Processes killed with -9 while they have a paid job in hand. */
 export function lostProcesses(scene: () => Scene): void {
@@ -23,7 +25,11 @@ export function lostProcesses(scene: () => Scene): void {
       headers: { ...bearer(scene().apiKey), 'idempotency-key': crypto.randomUUID() },
     })
     const inFlight = () =>
-      until('money to be reserved', async () => BigInt(String((await scene().purse.meter.standing()).accountReserved)) > 0n, 20_000)
+      until(
+        'money to be reserved',
+        async () => BigInt(String((await scene().purse.meter.standing()).accountReserved)) > 0n,
+        20_000,
+      )
     const kill = (name: string) => {
       const pid = scene().stage.pid(name)
       expect(pid).toBeGreaterThan(1)
@@ -56,9 +62,11 @@ export function lostProcesses(scene: () => Scene): void {
       const dir = join(stage.dir, 'second-worker')
       const sessionPrivateKey = stage.cooperative.keys.session.key
       const deployment = deploymentPath(stage.dir)
+      const known = new Set(loggedBy(stage.dir, 'gateway').map(({ workerId }) => workerId))
       await using second = await startWorker({ dir, sessionPrivateKey, gatewayUrl: stage.gatewayUrl, rpcUrl, deployment })
-      const served = async () => (await send({ method: 'GET', path: '/v1/models/silero-vad' })).json.servedBy as string[]
-      await until('the second worker to be ready', async () => (await served()).length === 2, 60_000)
+      await untilLogged(stage.dir, 'gateway', ({ event, workerId, models }) => {
+        return event === 'worker.ready' && !known.has(workerId) && Number(models) >= MODELS
+      })
       const answers = Array.from({ length: 4 }, () => send(request(voiceRequest(SHORT_SECONDS))))
       await inFlight()
       process.kill(second.pid, 'SIGKILL')

@@ -36,7 +36,14 @@ export function relay(scene: () => Scene): void {
 
     it('refuses arguments that the act does not take', async () => {
       const payer = scene().purse.person.address
-      for (const args of [[], [ZeroHash], ['nonsense', payer, SIGNATURE], [ZeroHash, 7, SIGNATURE], [{}, {}, {}], [ZeroHash, payer, SIGNATURE, 1]]) {
+      for (const args of [
+        [],
+        [ZeroHash],
+        ['nonsense', payer, SIGNATURE],
+        [ZeroHash, 7, SIGNATURE],
+        [{}, {}, {}],
+        [ZeroHash, payer, SIGNATURE, 1],
+      ]) {
         expectProblem(await act('DatasetRegistry', 'withdrawBySig', args), 400, 'relay.refused')
       }
     })
@@ -45,7 +52,11 @@ export function relay(scene: () => Scene): void {
       const get = async (path: string) => (await scene().send({ method: 'GET', path })).json
       const [first] = (await get('/v1/models/spam-classifier')).lineage as { id: string }[]
       const { owner } = await get(`/v1/datasets/${first?.id}`)
-      const problem = expectProblem(await act('DatasetRegistry', 'withdrawBySig', [first?.id, owner, SIGNATURE]), 400, 'relay.refused')
+      const problem = expectProblem(
+        await act('DatasetRegistry', 'withdrawBySig', [first?.id, owner, SIGNATURE]),
+        400,
+        'relay.refused',
+      )
       expect(problem).toMatchObject({ contract: 'DatasetRegistry', error: expect.stringMatching(/^Dataset/) })
     })
 

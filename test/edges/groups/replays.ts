@@ -49,7 +49,10 @@ export function replays(scene: () => Scene): void {
     it('refuses the same Idempotency-Key for another body of the same session', async () => {
       const { send, purse } = scene()
       const idempotencyKey = crypto.randomUUID()
-      for (const [text, status] of [['one', 200], ['other', 409]] as const) {
+      for (const [text, status] of [
+        ['one', 200],
+        ['other', 409],
+      ] as const) {
         const body = spam(text)
         expect((await send({ body, headers: sessionRequest(session, { body, idempotencyKey }) })).status).toBe(status)
       }

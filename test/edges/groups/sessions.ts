@@ -69,7 +69,13 @@ export function sessions(scene: () => Scene): void {
 
     it('refuses a body that is no session', async () => {
       const { body } = await drafted(scene(), {})
-      for (const wrong of [{}, { ...body, expiresAt: 2 ** 41 }, { ...body, signature: '0x' }, { ...body, key: '0x1' }, { ...body, account: null }]) {
+      for (const wrong of [
+        {},
+        { ...body, expiresAt: 2 ** 41 },
+        { ...body, signature: '0x' },
+        { ...body, key: '0x1' },
+        { ...body, account: null },
+      ]) {
         expectProblem(await scene().send({ path: '/v1/sessions', body: wrong }), 400, 'request.malformed')
       }
     })

@@ -2,7 +2,15 @@ import { Wallet } from 'ethers'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { expectCharged, expectUntouched, type Money } from '../support/purse.ts'
 import { type Scene, SPAM_PRICE, spam } from '../support/scene.ts'
-import { escrowOf, highS, type OpenSession, sessionRequest, signVoucher, type VoucherDraft, voucherHeader } from '../support/session.ts'
+import {
+  escrowOf,
+  highS,
+  type OpenSession,
+  sessionRequest,
+  signVoucher,
+  type VoucherDraft,
+  voucherHeader,
+} from '../support/session.ts'
 import { expectProblem } from '../support/wire.ts'
 import { openSession } from './sessions.ts'
 
@@ -17,7 +25,13 @@ export function vouchers(scene: () => Scene): void {
     const sign = (changed: Partial<VoucherDraft> = {}) => {
       const { purse, facts } = scene()
       const { wallet } = purse.person
-      return signVoucher({ signer: wallet, escrow: escrowOf(facts), accountId: purse.accountId, ceiling: spent + SPAM_PRICE, ...changed })
+      return signVoucher({
+        signer: wallet,
+        escrow: escrowOf(facts),
+        accountId: purse.accountId,
+        ceiling: spent + SPAM_PRICE,
+        ...changed,
+      })
     }
     beforeAll(async () => {
       before = await scene().purse.money()
@@ -67,7 +81,11 @@ export function vouchers(scene: () => Scene): void {
     })
 
     it('asks for a higher ceiling, and says which, when the signed one is too low', async () => {
-      const problem = expectProblem(await pay(voucherHeader(await sign({ ceiling: spent + SPAM_PRICE - 1n }))), 402, 'voucher.stale')
+      const problem = expectProblem(
+        await pay(voucherHeader(await sign({ ceiling: spent + SPAM_PRICE - 1n }))),
+        402,
+        'voucher.stale',
+      )
       expect(problem).toMatchObject({ limit: 'ceiling', signAtLeast: (spent + SPAM_PRICE).toString(), x402Version: 2 })
       await expectUntouched(scene().purse, before)
     })

@@ -21,27 +21,27 @@ export async function insist(
 }
 
 /** Until a process of the cooperative has written a line that `fits`; gives it. */
-export async function untilLogged(
-  dir: string,
-  process: string,
-  fits: (line: Record<string, unknown>) => boolean,
-): Promise<Record<string, unknown>> {
-  let found: Record<string, unknown> | undefined
-  await until(
-    `${process} to log it`,
-    async () => {
-      const lines = readFileSync(join(dir, 'logs', `${process}.log`), 'utf8').split('\n').filter(Boolean)
-      found = lines.map(parsed).find(fits)
-      return found !== undefined
-    },
-    60_000,
-  )
+export async function untilLogged(dir: string, process: string, fits: (line: Line) => boolean): Promise<Line> {
+  let found: Line | undefined
+  const look = async () => {
+    found = loggedBy(dir, process).find(fits)
+    return found !== undefined
+  }
+  await until(`${process} to log it`, look, 60_000)
   return found ?? {}
 }
 
-function parsed(line: string): Record<string, unknown> {
+export type Line = Record<string, unknown>
+
+/** The lines of a process's log so far. */
+export function loggedBy(dir: string, process: string): Line[] {
+  const lines = readFileSync(join(dir, 'logs', `${process}.log`), 'utf8').split('\n')
+  return lines.map(parsed)
+}
+
+function parsed(line: string): Line {
   try {
-    return JSON.parse(line) as Record<string, unknown>
+    return JSON.parse(line) as Line
   } catch {
     return {}
   }
