@@ -4,7 +4,7 @@ import { TypedDataEncoder, type TypedDataField, verifyTypedData } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { page, withExamples } from '../scripts/protocol-examples.ts'
 import { type ErrorCode, GranaryError } from '../services/core/errors.ts'
-import { domainOf, messages } from '../services/core/messages.ts'
+import { messages } from '../services/core/messages.ts'
 import { sessionHeaders } from '../services/core/sessions.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -27,8 +27,9 @@ describe('docs/PROTOCOL.md', () => {
   it('has an example of every message, which verifies without our own encoding', () => {
     const signer = /\(address `(0x[0-9a-f]{40})`\)/.exec(protocol)?.[1]
     for (const [contract, byName] of Object.entries(messages)) {
-      const verifyingContract = new RegExp(`at \`(0x[0-9a-f]{40})\` \\(${contract}\\)`).exec(protocol)?.[1] ?? ''
-      const domain = domainOf(contract as keyof typeof messages, { chainId: 31_337n, address: verifyingContract })
+      const heading = new RegExp(`Domain "([^"]+)", version "([^"]+)", at \`(0x[0-9a-f]{40})\` \\(${contract}\\)`).exec(protocol)
+      const [, domainName = '', version = '', verifyingContract = ''] = heading ?? []
+      const domain = { name: domainName, version, chainId: 31_337n, verifyingContract }
       for (const [name, fields] of Object.entries<readonly TypedDataField[]>(byName)) {
         const { type, value, structHash, digest, signature } = exampleOf(contract, name)
         const types = { [name]: [...fields] }
