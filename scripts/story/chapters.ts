@@ -1,6 +1,8 @@
-import { keccak256, toUtf8Bytes } from 'ethers'
+import { ZeroHash } from 'ethers'
 import { ANYWHERE, purposesMask, type Terms, termsFlags } from '../../services/core/consent.ts'
+import { leastShares, purposesOfLineage } from '../../services/core/lineage.ts'
 import type { UnitName } from '../../services/core/manifest.ts'
+import { nullifierOf, VOUCHES } from '../../services/core/membership.ts'
 import { unitIndex } from '../../services/core/metering.ts'
 import type { RegisteredDataset } from '../../services/sdk/consent.ts'
 import { decryptBytes } from '../../services/sdk/index.ts'
@@ -96,8 +98,9 @@ export async function trainAndRegister(
       rows: shard.rows,
     })),
   }
-  const datasets = contributions.map(({ dataset, terms }) => ({ datasetId: dataset.datasetId, ppm: terms.royaltyPpm }))
-  const purposes = contributions.reduce((mask, { terms }) => mask & terms.purposes & ~terms.prohibitions, 0xffffffff) >>> 0
+  const contributed = contributions.map(({ dataset, terms }) => ({ datasetId: dataset.datasetId, terms }))
+  const datasets = leastShares(contributed)
+  const purposes = purposesOfLineage(contributed)
   const draft = spamDraft(trained, training)
   return { ...(await registerDraft(world, { author, draft, datasets, purposes, authorPpm })), metrics: trained.metrics }
 }
@@ -183,10 +186,10 @@ export async function untilServed(
 
 /** Joins with the registrar's admission and three members' vouches; the nullifier stands for the person's identifier. */
 export async function joinAsMember(world: World, { person, vouchers }: { person: Person; vouchers: Person[] }): Promise<string> {
-  const nullifier = keccak256(toUtf8Bytes(`granary/demo/${person.address}`))
+  const nullifier = nullifierOf(ZeroHash, person.address)
   const application = await person.granary.contribute.application(nullifier)
   const admission = await person.granary.contribute.requestAdmission(application)
-  const vouches = await Promise.all(vouchers.slice(0, 3).map((member) => member.granary.contribute.vouch(application)))
+  const vouches = await Promise.all(vouchers.slice(0, VOUCHES).map((member) => member.granary.contribute.vouch(application)))
   const { memberId, relayed } = await person.granary.contribute.join(application, { admission, vouches })
   world.note(person.name, `joins as member ${memberId}`, relayed.transaction)
   return memberId

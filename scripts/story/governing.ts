@@ -45,7 +45,7 @@ async function decide({ world, cast }: Telling, ppm: number): Promise<number> {
   const state = () => govern.state(proposal.proposalId)
   await until('voting to open', async () => (await state()) === 'active', 20_000)
   for (const member of cast.members) {
-    const vote = await member.granary.govern.vote(proposal.proposalId, 1)
+    const vote = await member.granary.govern.vote(proposal.proposalId, 'for')
     world.note(member.name, 'votes for the proposal', vote.transaction)
   }
   await until('the vote to end', async () => (await state()) === 'succeeded', 60_000)

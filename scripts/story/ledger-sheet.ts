@@ -1,3 +1,4 @@
+import { partOfIncome } from '../../services/core/royalties.ts'
 import type { RegisteredModel } from './chapters.ts'
 import { DEPOSIT, type Purchases, STAKE, type Telling } from './telling.ts'
 import type { World } from './world.ts'
@@ -113,7 +114,7 @@ async function incomeOf(world: World, modelId: string, fromBlock: number): Promi
   const datasets = payees.filter(({ isDataset }) => isDataset)
   return {
     total: sumOf(amounts, (amount) => amount),
-    datasets: sumOf(amounts, (amount) => sumOf(datasets, ({ ppm }) => (amount * ppm) / payeesPpm)),
+    datasets: sumOf(amounts, (amount) => sumOf(datasets, ({ ppm }) => partOfIncome(amount, { ppm, payeesPpm }))),
   }
 }
 

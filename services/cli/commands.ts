@@ -1,4 +1,4 @@
-import { formatDollars, Granary, GranaryError, parseDollars, purposesMask } from '../sdk/index.ts'
+import { formatDollars, Granary, GranaryError, isSupport, parseDollars, purposesMask } from '../sdk/index.ts'
 import type { CliConfig } from './config.ts'
 
 export interface Invocation {
@@ -19,6 +19,8 @@ export interface Command {
   run(invocation: Invocation): Promise<Outcome>
 }
 
+/** Somebody sits in front of it. */
+const UNREACHABLE_MS = 3000
 const DEFAULT_KEY_SECONDS = 90 * 24 * 3600
 
 /** By chapter and act: each is one call of the SDK. */
@@ -161,10 +163,10 @@ export const commands: Record<string, Command> = {
     usage: 'govern vote PROPOSAL for|against|abstain --key-file F',
     says: 'votes by signature, without gas',
     async run(invocation) {
-      const support = ['against', 'for', 'abstain'].indexOf(argument(invocation, 1, 'for|against|abstain'))
-      if (support < 0) throw new GranaryError('request.malformed', 'A vote is for, against or abstain.')
+      const support = argument(invocation, 1, 'for|against|abstain')
+      if (!isSupport(support)) throw new GranaryError('request.malformed', 'A vote is for, against or abstain.')
       const proposal = whole(argument(invocation, 0, 'PROPOSAL'), 'PROPOSAL')
-      const relayed = await (await open(invocation)).govern.vote(proposal, support as 0 | 1 | 2)
+      const relayed = await (await open(invocation)).govern.vote(proposal, support)
       return { lines: [`voted in block ${relayed.block}`], value: relayed }
     },
   },
@@ -172,7 +174,13 @@ export const commands: Record<string, Command> = {
 
 function open({ config }: Invocation): Promise<Granary> {
   const { gatewayUrl, rpcUrl, wallet } = config
-  return Granary.open({ gatewayUrl, ...(rpcUrl === null ? {} : { rpcUrl }), ...(wallet === null ? {} : { wallet }) })
+  const unreachableMs = UNREACHABLE_MS
+  return Granary.open({
+    gatewayUrl,
+    unreachableMs,
+    ...(rpcUrl === null ? {} : { rpcUrl }),
+    ...(wallet === null ? {} : { wallet }),
+  })
 }
 
 function argument({ args }: Invocation, index: number, name: string): string {

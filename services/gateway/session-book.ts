@@ -15,8 +15,9 @@ export interface Session {
 }
 
 export interface SessionBook {
-  /** Checks the key's signature and keeps the session; `now` in seconds. */
-  open(body: SessionBody, now: number): Session & { config: AccountConfig }
+  /** Checks the key's signature; `now` in seconds. What comes back is no session until it is kept: anyone can compute its id. */
+  verify(body: SessionBody, now: number): Session & { config: AccountConfig }
+  keep(session: Session): void
   find(sessionId: string): Session | null
 }
 
@@ -37,7 +38,7 @@ export function openSessionBook(options: {
   const { vault, escrow, token, collector, clock } = options
   const sessions = new Map<string, Session>()
   return {
-    open(body, now) {
+    verify(body, now) {
       const config = lowerConfig(body.account)
       if (config.collector !== collector) {
         throw new GranaryError('request.malformed', `The account names another collector: this gateway is ${collector}.`, {
@@ -55,11 +56,12 @@ export function openSessionBook(options: {
         throw new GranaryError('credential.unknown', 'The session is not signed by its key.', { key })
       }
       const macKey = agree({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })
-      const session = { sessionId, accountId, key, macKey, expiresAt: body.expiresAt }
+      return { sessionId, accountId, key, macKey, expiresAt: body.expiresAt, config }
+    },
+    keep({ sessionId, accountId, key, macKey, expiresAt }) {
       const oldest = sessions.keys().next()
       if (sessions.size >= MAX_SESSIONS && !oldest.done) sessions.delete(oldest.value)
-      sessions.set(sessionId, session)
-      return { ...session, config }
+      sessions.set(sessionId, { sessionId, accountId, key, macKey, expiresAt })
     },
     find(sessionId) {
       const session = sessions.get(sessionId)

@@ -1,17 +1,5 @@
+import { APPLICATION_SECONDS, type Application, type Vouch } from '../core/membership.ts'
 import type { Context, Relayed } from './granary.ts'
-
-export interface Application {
-  account: string
-  nullifier: string
-  deadline: number
-}
-
-export interface Vouch {
-  voucher: string
-  signature: string
-}
-
-const DEADLINE_SECONDS = 3600
 
 /** Chapter 1: membership. Nobody needs gas: everything is signed here and relayed. */
 export class Contribute {
@@ -23,7 +11,7 @@ export class Contribute {
 
   /** What the applicant, the registrar and three members sign. */
   async application(nullifier: string): Promise<Application> {
-    return { account: await this.#context.address(), nullifier, deadline: (await this.#context.now()) + DEADLINE_SECONDS }
+    return { account: await this.#context.address(), nullifier, deadline: (await this.#context.now()) + APPLICATION_SECONDS }
   }
 
   /** As a member: puts one's own standing behind the applicant. */

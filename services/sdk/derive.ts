@@ -1,3 +1,5 @@
+import { GranaryError } from '../core/errors.ts'
+import { flawOfShares } from '../core/lineage.ts'
 import { digestOfBytes, encodeManifest, type ModelManifest } from '../core/manifest.ts'
 import type { Context } from './granary.ts'
 
@@ -27,6 +29,8 @@ export class Derive {
     const bytes = encodeManifest(offer.manifest)
     const manifestCid = await this.#context.put(bytes)
     const { datasets, parents, purposes, authorPpm, derivativePpm } = offer
+    const flaw = parents.length === 0 ? flawOfShares(offer) : null
+    if (flaw) throw new GranaryError('request.malformed', `The registry would refuse the shares: ${flaw}.`)
     const author = await address()
     const registration = {
       author,

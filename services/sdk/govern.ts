@@ -1,17 +1,17 @@
 import { Interface, type InterfaceAbi, id } from 'ethers'
 import { abi } from '../core/generated/abi.ts'
+import {
+  type ProposalState,
+  type Proposal as Proposed,
+  proposalIdOf,
+  proposalStates,
+  type Support,
+  supports,
+} from '../core/governance.ts'
 import type { Context, Relayed } from './granary.ts'
 
-/** OpenZeppelin Governor's states, in order. */
-export const proposalStates = ['pending', 'active', 'canceled', 'defeated', 'succeeded', 'queued', 'expired', 'executed'] as const
-export type ProposalState = (typeof proposalStates)[number]
-
-export interface Proposal {
+export interface Proposal extends Proposed {
   proposalId: bigint
-  targets: string[]
-  values: bigint[]
-  calldatas: string[]
-  description: string
 }
 
 /** Chapter 7: proposals, votes by signature, execution after the timelock. */
@@ -31,13 +31,7 @@ export class Govern {
     const calldatas = [new Interface(known).encodeFunctionData(call.method, call.args)]
     const values = [0n]
     await contracts.send('CooperativeGovernor', 'propose', [targets, values, calldatas, description])
-    const proposalId = await contracts.read<bigint>('CooperativeGovernor', 'hashProposal', [
-      targets,
-      values,
-      calldatas,
-      id(description),
-    ])
-    return { proposalId, targets, values, calldatas, description }
+    return { proposalId: proposalIdOf({ targets, values, calldatas, description }), targets, values, calldatas, description }
   }
 
   async state(proposalId: bigint): Promise<ProposalState> {
@@ -45,8 +39,9 @@ export class Govern {
     return proposalStates[Number(state)] ?? 'canceled'
   }
 
-  /** 0 against, 1 for, 2 abstain; signed here, relayed for free. */
-  async vote(proposalId: bigint, support: 0 | 1 | 2): Promise<Relayed> {
+  /** Signed here, relayed for free. */
+  async vote(proposalId: bigint, vote: Support): Promise<Relayed> {
+    const support = supports.indexOf(vote)
     const voter = await this.#context.address()
     const nonce = await this.#context.contracts().read<bigint>('CooperativeGovernor', 'nonces', [voter])
     const signature = await this.#context.sign('CooperativeGovernor', 'Ballot', { proposalId, support, voter, nonce })

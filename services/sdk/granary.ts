@@ -20,6 +20,8 @@ export interface GranaryOptions {
   /** Reads and sends directly, without trusting the gateway. */
   rpcUrl?: string
   fetch?: typeof fetch
+  /** How long a gateway that can't be reached is tried; the default lets one start again. */
+  unreachableMs?: number
 }
 
 export interface GatewayFacts {

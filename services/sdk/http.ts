@@ -4,6 +4,8 @@ export interface HttpOptions {
   gatewayUrl: string
   fetch?: typeof fetch
   timeoutMs?: number
+  /** How long a gateway that can't be reached is tried; the default lets one start again. */
+  unreachableMs?: number
 }
 
 export interface HttpRequest {
@@ -23,11 +25,11 @@ export interface Http {
 }
 
 const MAX_PAUSE_MS = 2000
-/** Long enough for a gateway to start again. */
 const UNREACHABLE_MS = 30_000
 const REFUSED_MS = 8_000
 
-export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_000 }: HttpOptions): Http {
+export function openHttp(options: HttpOptions): Http {
+  const { gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_000, unreachableMs = UNREACHABLE_MS } = options
   const origin = gatewayUrl.replace(/\/+$/, '')
 
   async function once({ method, path, body, headers = {} }: HttpRequest) {
@@ -56,7 +58,7 @@ export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_0
       try {
         return await once(request)
       } catch (error) {
-        const patienceMs = patienceFor(error, request)
+        const patienceMs = patienceFor(error, request, unreachableMs)
         const pauseMs = Math.min(MAX_PAUSE_MS, 100 * 2 ** attempt) * (0.5 + Math.random() / 2)
         if (performance.now() - startedMs + pauseMs > patienceMs) throw error
         await new Promise((resolve) => setTimeout(resolve, pauseMs))
@@ -75,11 +77,11 @@ export function openHttp({ gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_0
 }
 
 /** How long to go on trying; a call that never left can be sent again whatever it is. */
-function patienceFor(error: unknown, { repeatable = false }: HttpRequest): number {
+function patienceFor(error: unknown, { repeatable = false }: HttpRequest, unreachableMs: number): number {
   if (!(error instanceof GranaryError) || !error.retryable) return 0
-  if (error.evidence.unsent === true) return UNREACHABLE_MS
+  if (error.evidence.unsent === true) return unreachableMs
   if (!repeatable) return 0
-  return error.code === 'gateway.unreachable' ? UNREACHABLE_MS : REFUSED_MS
+  return error.code === 'gateway.unreachable' ? unreachableMs : REFUSED_MS
 }
 
 function isRefusedConnection(cause: unknown): boolean {

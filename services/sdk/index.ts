@@ -1,6 +1,7 @@
 export type { InferAnswer, InferBody } from '../core/api.ts'
 export { jurisdictionsMask, purposesMask, type Terms } from '../core/consent.ts'
 export { GranaryError } from '../core/errors.ts'
+export { isSupport, type ProposalState, type Support } from '../core/governance.ts'
 export { formatDollars, parseDollars } from '../core/money.ts'
 export { Granary, type GranaryOptions } from './granary.ts'
 export { Meter } from './meter.ts'

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe } from 'vitest'
 import { openStage, type Stage } from '../support/cooperative.ts'
+import { commandLine } from './groups/command-line.ts'
 import { falseBytes } from './groups/false-bytes.ts'
 import { lostChain } from './groups/lost-chain.ts'
 import { lostDatabase } from './groups/lost-database.ts'
@@ -21,5 +22,5 @@ describe('failures of a real cooperative', () => {
     await stage?.[Symbol.asyncDispose]()
   }, 60_000)
 
-  for (const group of [lostProcesses, falseBytes, lostDatabase, lostChain, secondStart]) group(() => scene)
+  for (const group of [lostProcesses, falseBytes, lostDatabase, lostChain, secondStart, commandLine]) group(() => scene)
 })

@@ -39,8 +39,9 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   const { chain, ledger, sessions, payers, relay, consent, escrow, token, collector, vault } = context
 
   app.post('/v1/sessions', async (request) => {
-    const session = sessions.open(parseBody(SessionBody, request.body), consent.head?.timestamp ?? 0)
+    const session = sessions.verify(parseBody(SessionBody, request.body), consent.head?.timestamp ?? 0)
     await requireGranted(session)
+    sessions.keep(session)
     const standing = await ledger.standing(session.accountId, session.key)
     return {
       sessionId: session.sessionId,
@@ -136,11 +137,11 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
     return { accountId, lines: lines.map(jsonSafe) }
   })
 
-  /** Anyone may open a session for any account with a key of their own, so the account's keys are its payer's affair. */
+  /** Whoever holds a granted key buys with it; what other keys there are is the payer's affair. */
   async function ofPayer(request: Authenticated): Promise<Payer> {
     const payer = await authenticated(request)
     const account = await ledger.account(payer.accountId)
-    if (account?.payer !== payer.key)
+    if (account !== null && account.payer !== payer.key)
       throw new GranaryError('credential.forbidden', "Only the account's payer sees and ends its API keys.")
     return payer
   }

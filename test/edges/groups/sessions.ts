@@ -1,5 +1,6 @@
 import { Wallet } from 'ethers'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { digestOf } from '../../../services/core/messages.ts'
 import { expectUntouched, type Money } from '../support/purse.ts'
 import type { Scene } from '../support/scene.ts'
 import { spam } from '../support/scene.ts'
@@ -107,17 +108,24 @@ export function sessions(scene: () => Scene): void {
       expectProblem(await scene().send({ body, headers }), 400, 'request.malformed')
     })
 
-    it('shows nothing of an account to a key that it did not grant', async () => {
-      const { send, apiKey, purse } = scene()
-      const stranger = new Wallet(Wallet.createRandom().privateKey)
-      const theirs = await openSession(scene(), { signer: stranger })
-      const ask = (method: string, path: string) => send({ method, path, headers: sessionRequest(theirs, { method, path }) })
-      expect((await ask('GET', '/v1/account')).json.standing ?? null).toBeNull()
-      expectProblem(await ask('GET', '/v1/statement'), 403, 'credential.forbidden')
-      expectProblem(await ask('GET', '/v1/keys'), 403, 'credential.forbidden')
+    it('opens no session for a key that the account did not grant, also not behind its refusal', async () => {
+      const { send, facts, apiKey, purse } = scene()
+      const draft = await drafted(scene(), { signer: new Wallet(Wallet.createRandom().privateKey) })
+      expectProblem(await send({ path: '/v1/sessions', body: draft.body }), 403, 'credential.forbidden')
+      // The id is a digest that anybody can compute.
+      const { accountId, key, body: asked } = draft
+      const value = { accountId, key, ephemeralKey: asked.ephemeralKey, expiresAt: asked.expiresAt }
+      const theirs = openedSession(facts, draft, digestOf('InferenceEscrow', 'Session', escrowOf(facts), value))
       const [first] = await purse.meter.apiKeys()
-      expectProblem(await ask('DELETE', `/v1/keys/${String(first?.keyId)}`), 403, 'credential.forbidden')
-      expectProblem(await send({ body, headers: sessionRequest(theirs, { body }) }), 401, 'credential.ended')
+      for (const [method, path] of [
+        ['GET', '/v1/account'],
+        ['GET', '/v1/statement'],
+        ['GET', '/v1/keys'],
+        ['DELETE', `/v1/keys/${String(first?.keyId)}`],
+      ] as const) {
+        expectProblem(await send({ method, path, headers: sessionRequest(theirs, { method, path }) }), 401, 'credential.unknown')
+      }
+      expectProblem(await send({ body, headers: sessionRequest(theirs, { body }) }), 401, 'credential.unknown')
       expect((await purse.meter.apiKeys()).find(({ keyId }) => apiKey.includes(String(keyId)))).toMatchObject({ revoked: false })
     })
 

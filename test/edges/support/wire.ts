@@ -18,8 +18,6 @@ export interface Sent {
   headers?: Record<string, string>
   /** Text and bytes go as they are, anything else as JSON. */
   body?: unknown
-  /** Without saying how long the body is. */
-  chunked?: boolean
   timeoutMs?: number
 }
 
@@ -27,7 +25,7 @@ const INFER = '/v1/infer'
 
 export function openWire(gatewayUrl: string): (sent: Sent) => Promise<Reply> {
   const { hostname, port } = new URL(gatewayUrl)
-  return ({ method = 'POST', path = INFER, headers = {}, body, chunked = false, timeoutMs = 30_000 }) =>
+  return ({ method = 'POST', path = INFER, headers = {}, body, timeoutMs = 30_000 }) =>
     new Promise((resolve, reject) => {
       const bytes = bytesOf(body)
       const outgoing = request({
@@ -38,8 +36,7 @@ export function openWire(gatewayUrl: string): (sent: Sent) => Promise<Reply> {
         agent: false,
         signal: AbortSignal.timeout(timeoutMs),
         headers: {
-          ...(bytes === null ? {} : { 'content-type': 'application/json' }),
-          ...(bytes === null || chunked ? {} : { 'content-length': String(bytes.length) }),
+          ...(bytes === null ? {} : { 'content-type': 'application/json', 'content-length': String(bytes.length) }),
           ...headers,
         },
       })
@@ -83,7 +80,7 @@ export function expectProblem(reply: Reply, status: number, code: ErrorCode): Pr
 }
 
 /** What the server says to bytes that need not be HTTP, until it hangs up. */
-export function talk(gatewayUrl: string, text: string): Promise<string> {
+export function talk(gatewayUrl: string, text: string | Buffer): Promise<string> {
   const { hostname, port } = new URL(gatewayUrl)
   return new Promise((resolve, reject) => {
     const socket = connect(Number(port), hostname, () => socket.write(text))
