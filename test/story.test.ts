@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -11,6 +11,8 @@ import { openLog } from '../services/adapters/log.ts'
 /** The whole story on real parts: the same steps as `npm run demo`, in a folder and on ports of its own. */
 describe('the story in seven chapters', () => {
   const dir = mkdtempSync(join(tmpdir(), 'granary-story-'))
+  // Root's PostgreSQL runs as another user, who must be able to pass through.
+  chmodSync(dir, 0o711)
   const lines: string[] = []
   let cooperative: Cooperative
   let report: StoryReport

@@ -41,11 +41,10 @@ async function main(argv: string[]): Promise<number> {
 
 function usage(): number {
   const lines = Object.values(commands).map(({ usage: form, says }) => `  granary ${form}\n      ${says}`)
-  process.stderr.write(`Use:\n${lines.join('\n')}\n\nAll take --gateway URL, --rpc URL and --json.\n`)
+  process.stdout.write(`Use:\n${lines.join('\n')}\n\nAll take --gateway URL, --rpc URL and --json.\n`)
   return 0
 }
 
-/** One line: code, what is wrong, what to do. */
 function explain(error: unknown): number {
   const known = knownError(error) // the table's hint for bad requests speaks of HTTP bodies
   const hint = known.code === 'request.malformed' ? 'granary --help lists the commands and what they take.' : known.hint
@@ -56,6 +55,6 @@ function explain(error: unknown): number {
 function knownError(error: unknown): GranaryError {
   if (error instanceof GranaryError) return error
   const { message, code } = error as { message?: string; code?: unknown }
-  const isFlag = String(code).startsWith('ERR_PARSE_ARGS')
-  return new GranaryError(isFlag ? 'request.malformed' : 'internal', message ?? String(error), { cause: error })
+  const wrong = String(code).startsWith('ERR_PARSE_ARGS') ? 'request.malformed' : 'internal'
+  return new GranaryError(wrong, message ?? String(error), { cause: error })
 }

@@ -160,7 +160,7 @@ function writeElement(
   if (datatype === 'INT64') {
     const whole =
       typeof value === 'number' ? Number.isSafeInteger(value) : typeof value === 'string' && /^-?[0-9]{1,19}$/.test(value)
-    if (!whole) throw refuse()
+    if (!whole || BigInt.asIntN(64, BigInt(value)) !== BigInt(value)) throw refuse()
     view.setBigInt64(index * 8, BigInt(value), true)
     return
   }
@@ -174,10 +174,12 @@ function writeElement(
     if (!Number.isInteger(value) || value < 0 || value > 255) throw refuse()
     view.setUint8(index, value)
   } else if (datatype === 'INT32') {
-    if (!Number.isInteger(value) || Math.abs(value) > 2 ** 31 - 1) throw refuse()
+    if (!Number.isInteger(value) || value < -(2 ** 31) || value >= 2 ** 31) throw refuse()
     view.setInt32(index * 4, value, true)
-  } else if (datatype === 'FP32') view.setFloat32(index * 4, value, true)
-  else view.setFloat64(index * 8, value, true)
+  } else if (datatype === 'FP32') {
+    if (!Number.isFinite(Math.fround(value))) throw refuse()
+    view.setFloat32(index * 4, value, true)
+  } else view.setFloat64(index * 8, value, true)
 }
 
 function readElement(view: DataView, datatype: Exclude<Datatype, 'BYTES'>, index: number): number | string | boolean {
