@@ -4,7 +4,7 @@ import { integer, optionalText, text } from '../services/adapters/settings.ts'
 import { GranaryError } from '../services/core/errors.ts'
 import { type Cooperative, startCooperative } from './local/cooperative.ts'
 
-/** `npm start`: the whole cooperative on this machine, until Ctrl-C. PORT, DATABASE_URL and GRANARY_DIR are optional. */
+/** `npm start`: the whole cooperative on this machine, until Ctrl-C. PORT, DATABASE_URL, IPFS_RPC_URL and GRANARY_DIR are optional. */
 const say = (line: string) => process.stderr.write(`${line}\n`)
 const STOPPED = new Error('asked to stop')
 const stopping = new AbortController()
@@ -50,7 +50,12 @@ async function runUntilStopped(cooperative: Cooperative): Promise<number> {
 function readSettings() {
   const dir = resolve(text(process.env, 'GRANARY_DIR', resolve(import.meta.dirname, '..', '.granary')))
   const port = integer(process.env, 'PORT', { fallback: 8080, least: 1, most: 65_535 })
-  return { dir, port, databaseUrl: optionalText(process.env, 'DATABASE_URL') }
+  return {
+    dir,
+    port,
+    databaseUrl: optionalText(process.env, 'DATABASE_URL'),
+    ipfsRpcUrl: optionalText(process.env, 'IPFS_RPC_URL'),
+  }
 }
 
 function screen({ facts, notes }: Cooperative): string {

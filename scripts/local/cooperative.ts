@@ -50,6 +50,8 @@ export interface CooperativeOptions {
   onProgress?: (line: string) => void
   /** A PostgreSQL server; null for the embedded one. */
   databaseUrl?: string | null
+  /** A Kubo node's RPC; null for embedded nodes. */
+  ipfsRpcUrl?: string | null
   /** False leaves it empty: no models, no accounts. */
   seeded?: boolean
   /** Gives up starting: what runs already is stopped. */
@@ -89,7 +91,15 @@ async function begin(options: CooperativeOptions, family: Family) {
   const { rpcUrl, databaseUrl, notes } = await openState({ ...options, ports, family })
   const deployment = await openDeployment({ dir, rpcUrl, keys, log, onProgress })
   const gatewayUrl = gatewayUrlOf(ports)
-  const plans = planServices({ dir, ports, keys, rpcUrl, databaseUrl, deployment: deploymentPath(dir) })
+  const plans = planServices({
+    dir,
+    ports,
+    keys,
+    rpcUrl,
+    databaseUrl,
+    deployment: deploymentPath(dir),
+    ipfsRpcUrl: options.ipfsRpcUrl ?? null,
+  })
   onProgress('Starting gateway, indexer, settler and provider')
   // The others ask the gateway for its content addresses.
   await family.start(plans.gateway).ready

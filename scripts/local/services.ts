@@ -18,14 +18,16 @@ export function planServices(options: {
   rpcUrl: string
   databaseUrl: string
   deployment: string
+  /** A Kubo node for all; null for a node inside each process. */
+  ipfsRpcUrl: string | null
 }): Record<'gateway' | 'indexer' | 'settler' | 'provider', ServicePlan> {
-  const { dir, ports, keys, rpcUrl, databaseUrl, deployment } = options
+  const { dir, ports, keys, rpcUrl, databaseUrl, deployment, ipfsRpcUrl } = options
   const gatewayUrl = gatewayUrlOf(ports)
   const chain = { GRANARY_RPC_URL: rpcUrl, GRANARY_DEPLOYMENT: deployment }
-  const content = (name: string, port = 0) => ({
-    GRANARY_CONTENT_DIR: join(dir, 'content', name),
-    GRANARY_CONTENT_LISTEN: `/ip4/127.0.0.1/tcp/${port}`,
-  })
+  const content = (name: string, port = 0): Record<string, string> => {
+    if (ipfsRpcUrl !== null) return { IPFS_RPC_URL: ipfsRpcUrl }
+    return { GRANARY_CONTENT_DIR: join(dir, 'content', name), GRANARY_CONTENT_LISTEN: `/ip4/127.0.0.1/tcp/${port}` }
+  }
   return {
     gateway: plan('gateway', {
       ...chain,
