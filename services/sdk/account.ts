@@ -2,7 +2,7 @@ import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, ZeroHash } from 'ethers'
 import { accountIdOf, depositNonceOf } from '../core/accounts.ts'
 import type { AccountConfig } from '../core/ports.ts'
-import type { Context } from './granary.ts'
+import type { Context } from './context.ts'
 import { Meter } from './meter.ts'
 
 const DEADLINE_SECONDS = 3600

@@ -2,7 +2,7 @@ import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, ZeroAddress } from 'ethers'
 import { commitmentOf, datasetIdOf, type Terms, termsArgument, termsHashOf } from '../core/consent.ts'
 import { digestOfBytes, encodeManifest } from '../core/manifest.ts'
-import type { Context, Relayed } from './granary.ts'
+import type { Context, Relayed } from './context.ts'
 import { encryptBytes } from './sealing.ts'
 
 const DEADLINE_SECONDS = 3600

@@ -1,5 +1,5 @@
 import { APPLICATION_SECONDS, type Application, type Vouch } from '../core/membership.ts'
-import type { Context, Relayed } from './granary.ts'
+import type { Context, Relayed } from './context.ts'
 
 /** Chapter 1: membership. Nobody needs gas: everything is signed here and relayed. */
 export class Contribute {

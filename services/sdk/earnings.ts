@@ -1,6 +1,6 @@
 import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, keccak256, solidityPacked } from 'ethers'
-import type { Context, Relayed } from './granary.ts'
+import type { Context, Relayed } from './context.ts'
 
 const DEADLINE_SECONDS = 3600
 

@@ -8,7 +8,7 @@ import {
   type Support,
   supports,
 } from '../core/governance.ts'
-import type { Context, Relayed } from './granary.ts'
+import type { Context, Relayed } from './context.ts'
 
 export interface Proposal extends Proposed {
   proposalId: bigint

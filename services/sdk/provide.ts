@@ -1,4 +1,4 @@
-import type { Context } from './granary.ts'
+import type { Context } from './context.ts'
 
 /** Chapter 4, the provider's side: stake and offers; a provider pays its own gas. */
 export class Provide {

@@ -1,4 +1,4 @@
-import type { GatewayFacts } from '../../../services/sdk/granary.ts'
+import type { GatewayFacts } from '../../../services/sdk/context.ts'
 import type { Stage } from '../../support/cooperative.ts'
 import { DOLLAR, openPurse, type Purse } from './purse.ts'
 import { openWire } from './wire.ts'

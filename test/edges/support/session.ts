@@ -4,7 +4,7 @@ import { accountIdOf, NO_USAGE } from '../../../services/core/accounts.ts'
 import { typedData, type Verifier } from '../../../services/core/messages.ts'
 import type { AccountConfig } from '../../../services/core/ports.ts'
 import { deriveMacKey, macOf, sessionHeaders, x25519PublicKey } from '../../../services/core/sessions.ts'
-import type { GatewayFacts } from '../../../services/sdk/granary.ts'
+import type { GatewayFacts } from '../../../services/sdk/context.ts'
 import { bytesOf } from './wire.ts'
 
 /** The session protocol, step by step, so that each step can be done wrong. */
