@@ -49,6 +49,8 @@ describe('every message', () => {
   let harness: { getFunction(name: string): { staticCall(...args: unknown[]): Promise<string> } }
 
   beforeAll(async () => {
+    // A no-op once test contracts are compiled.
+    await hre.tasks.getTask('build').run({ quiet: true })
     connection = await hre.network.create({ network: 'dev' })
     const { ethers } = connection as unknown as { ethers: { deployContract(name: string): Promise<typeof harness> } }
     harness = await ethers.deployContract('MessagesHarness')
