@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { JsonRpcProvider } from 'ethers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Cooperative, startCooperative } from '../scripts/local/cooperative.ts'
 import { deploymentPath } from '../scripts/local/deployment.ts'
@@ -60,6 +61,14 @@ describe('the story in seven chapters', () => {
 
   it('survives kill -9 of provider, settler, indexer and gateway', () => {
     expect(killed.sort()).toEqual(['gateway', 'indexer', 'provider', 'settler'])
+  })
+
+  it('lists transactions that are all on the chain', async () => {
+    expect(report.transactions.length).toBeGreaterThan(25)
+    const provider = new JsonRpcProvider(cooperative.facts.rpcUrl)
+    const receipts = await Promise.all(report.transactions.map(({ transaction }) => provider.getTransactionReceipt(transaction)))
+    provider.destroy()
+    expect(receipts.filter((receipt) => receipt?.status !== 1)).toEqual([])
   })
 
   it('accounts for every unit that came in', () => {

@@ -12,7 +12,7 @@ const PARALLEL = 8
 
 /** Chapter 4: an unpaid call is told how to pay; then some hundred inferences by voucher and by API key. */
 export async function buyInferences(telling: Telling, models: Shelf): Promise<Purchases> {
-  const { world, cast, options, print } = telling
+  const { cast, options, print } = telling
   const { developer } = cast
   const { byVoucher, byKey } = options.purchases ?? { byVoucher: 150, byKey: 100 }
   const meter = await fundAccount(telling)
@@ -39,7 +39,6 @@ export async function buyInferences(telling: Telling, models: Shelf): Promise<Pu
   await until('the key to be confirmed', () => isAccepted(developer, { apiKey, model: models.spam.modelId }), 30_000)
   await inParallel(byKey - 1, (index) => developer.granary.infer(textBody(models.spam.modelId, index), { apiKey }))
   print('infer', `${byKey} more by API key`)
-  world.note(developer.name, `buys ${byVoucher + byKey + 2} inferences`, '')
   return { meter, count: byVoucher + byKey + 2 }
 }
 

@@ -42,6 +42,7 @@ async function decide({ world, cast }: Telling, ppm: number): Promise<number> {
   const { govern } = proposer.granary
   const description = `Set the protocol fee to ${ppm / 10_000} % (proposed for ${cast.developer.address.slice(0, 10)})`
   const proposal = await govern.propose({ contract: 'CooperativeParameters', method: 'setProtocolFee', args: [ppm] }, description)
+  world.note(proposer.name, 'proposes the fee', proposal.transaction)
   const state = () => govern.state(proposal.proposalId)
   await until('voting to open', async () => (await state()) === 'active', 20_000)
   for (const member of cast.members) {
@@ -49,7 +50,7 @@ async function decide({ world, cast }: Telling, ppm: number): Promise<number> {
     world.note(member.name, 'votes for the proposal', vote.transaction)
   }
   await until('the vote to end', async () => (await state()) === 'succeeded', 60_000)
-  await govern.queue(proposal)
+  world.note('anyone', 'queues the proposal', (await govern.queue(proposal)).transaction)
   await until('the timelock to run out', () => isDue(proposal), 30_000)
   const executed = await govern.execute(proposal)
   world.note('anyone', 'executes the proposal', executed.transaction)

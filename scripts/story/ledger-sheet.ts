@@ -5,7 +5,7 @@ import type { World } from './world.ts'
 
 /** One lane of a batch, as the chain settled it. */
 export interface SettledLane {
-  batchId: string
+  transaction: string
   modelId: string
   provider: string
   gross: bigint
@@ -17,7 +17,7 @@ export interface SettledLane {
 export async function settledLanes(world: World, fromBlock: number): Promise<SettledLane[]> {
   const events = await world.events('InferenceEscrow', 'LaneSettled', fromBlock)
   return events.map((event) => ({
-    batchId: String(event.batchId),
+    transaction: String(event.transaction),
     modelId: String(event.modelId),
     provider: String(event.provider).toLowerCase(),
     gross: BigInt(String(event.gross)),
@@ -39,11 +39,11 @@ export type Balances = Record<string, { address: string; amount: bigint }>
 
 export async function balancesOf({ world, cast }: Pick<Telling, 'world' | 'cast'>): Promise<Balances> {
   const { InferenceEscrow, ProviderRegistry } = world.options.contracts
-  const involved = [cast.ada, cast.ben, cast.author, cast.operator, cast.developer].map(({ name, address }) => ({
-    name,
-    address,
-  }))
+  const { ada, ben, author, operator, developer, members } = cast
+  const involved = [ada, ben, author, operator, developer, ...members].map(({ name, address }) => ({ name, address }))
   involved.push(
+    { name: 'Collector', address: developer.granary.context.facts.collector },
+    { name: 'Treasury', address: (await world.read<string>('CooperativeParameters', 'treasury')).toLowerCase() },
     { name: 'InferenceEscrow', address: InferenceEscrow ?? '' },
     { name: 'ProviderRegistry', address: ProviderRegistry ?? '' },
   )

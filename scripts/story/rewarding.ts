@@ -13,7 +13,7 @@ export async function awaitSettlement({ world, cast, fromBlock, print }: Telling
   const gross = sumOf(lanes, (lane) => lane.gross)
   const royalties = sumOf(lanes, (lane) => lane.royalties)
   const fees = sumOf(lanes, (lane) => lane.protocolFee + lane.collectorFee)
-  for (const batchId of new Set(lanes.map((lane) => lane.batchId))) world.note('settler', 'settles a batch', batchId)
+  for (const transaction of new Set(lanes.map((lane) => lane.transaction))) world.note('settler', 'settles a batch', transaction)
   print(
     'settle',
     `${formatDollars(gross)} charged: ${formatDollars(gross - royalties - fees)} to the provider, ${formatDollars(royalties)} to the models' payees, ${formatDollars(fees)} in fees`,

@@ -79,7 +79,7 @@ export class World implements AsyncDisposable {
     return this.read<bigint>('Token', 'balanceOf', address)
   }
 
-  /** Events of one contract since a block, decoded. */
+  /** Events of one contract since a block, decoded, with their transaction. */
   async events(contract: string, event: string, fromBlock: number): Promise<Record<string, unknown>[]> {
     const known = new Interface((abi as unknown as Record<string, InterfaceAbi>)[contract] as InterfaceAbi)
     const topic = known.getEvent(event)?.topicHash
@@ -88,7 +88,7 @@ export class World implements AsyncDisposable {
       fromBlock,
       topics: [topic ?? null],
     })
-    return logs.map((log) => known.parseLog(log)?.args.toObject() ?? {})
+    return logs.map((log) => ({ ...known.parseLog(log)?.args.toObject(), transaction: log.transactionHash }))
   }
 
   async blockNumber(): Promise<number> {

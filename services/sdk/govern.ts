@@ -12,6 +12,7 @@ import type { Context, Relayed } from './context.ts'
 
 export interface Proposal extends Proposed {
   proposalId: bigint
+  transaction: string
 }
 
 /** Chapter 7: proposals, votes by signature, execution after the timelock. */
@@ -30,8 +31,9 @@ export class Govern {
     const targets = [this.#context.verifier(call.contract).address]
     const calldatas = [new Interface(known).encodeFunctionData(call.method, call.args)]
     const values = [0n]
-    await contracts.send('CooperativeGovernor', 'propose', [targets, values, calldatas, description])
-    return { proposalId: proposalIdOf({ targets, values, calldatas, description }), targets, values, calldatas, description }
+    const proposed = { targets, values, calldatas, description }
+    const { transaction } = await contracts.send('CooperativeGovernor', 'propose', [targets, values, calldatas, description])
+    return { ...proposed, proposalId: proposalIdOf(proposed), transaction }
   }
 
   async state(proposalId: bigint): Promise<ProposalState> {
