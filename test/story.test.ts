@@ -30,7 +30,7 @@ describe('the story in seven chapters', () => {
       print: (line) => lines.push(line),
       interrupt: killEachOnce,
     })
-  }, 400_000)
+  }, 600_000)
 
   afterAll(async () => {
     await cooperative?.stop()
