@@ -34,6 +34,20 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         bool proven;
     }
 
+    /// What claims need of a table; its digest is for readers, who find it in the event.
+    struct StoredTable {
+        bytes32 root;
+        uint128 totalShares;
+        uint64 fromEpoch;
+    }
+
+    /// A pool's tables, with the latest one's start beside the count: announcing reads and writes one slot before its own two.
+    struct Tables {
+        uint64 count;
+        uint64 latestFrom;
+        mapping(uint256 index => StoredTable) at;
+    }
+
     /// @inheritdoc IDatasetRegistry
     uint64 public constant MAX_TABLE_LEAD_EPOCHS = 1000;
     /// @inheritdoc IDatasetRegistry
@@ -43,7 +57,7 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     mapping(bytes32 datasetId => Record) private _datasets;
     mapping(bytes32 datasetId => address) private _recoveries;
     mapping(bytes32 datasetId => Narrowed) private _narrowed;
-    mapping(bytes32 poolId => ShareTable[]) private _tables;
+    mapping(bytes32 poolId => Tables) private _tables;
     mapping(bytes32 poolId => mapping(address account => Exit)) private _exits;
     mapping(bytes32 poolId => Checkpoints.Trace208) private _provenExits;
 
@@ -187,11 +201,12 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
             table.fromEpoch > current && table.fromEpoch <= current + MAX_TABLE_LEAD_EPOCHS,
             DatasetTableEpochInvalid(table.fromEpoch, current + 1, current + MAX_TABLE_LEAD_EPOCHS)
         );
-        ShareTable[] storage tables = _tables[poolId];
-        uint256 count = tables.length;
-        require(count == 0 || table.fromEpoch > tables[count - 1].fromEpoch, DatasetTableTaken(poolId, table.fromEpoch));
+        Tables storage tables = _tables[poolId];
+        uint64 count = tables.count;
+        require(count == 0 || table.fromEpoch > tables.latestFrom, DatasetTableTaken(poolId, table.fromEpoch));
 
-        tables.push(table);
+        tables.at[count] = StoredTable({root: table.root, totalShares: table.totalShares, fromEpoch: table.fromEpoch});
+        (tables.count, tables.latestFrom) = (count + 1, table.fromEpoch);
         emit ShareTableAnnounced({
             poolId: poolId, fromEpoch: table.fromEpoch, root: table.root, totalShares: table.totalShares, dataDigest: table.dataDigest
         });
@@ -224,9 +239,9 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         if (exit.at == 0) return false;
         // Once per account: a second clock would also run for models that were registered after the account had left.
         if (exit.proven) return true;
-        ShareTable[] storage tables = _tables[poolId];
-        if (tableIndex >= tables.length) return false;
-        if (!MerkleProof.verifyCalldata(proof, tables[tableIndex].root, Shares.leaf(account, shares))) return false;
+        Tables storage tables = _tables[poolId];
+        if (tableIndex >= tables.count) return false;
+        if (!MerkleProof.verifyCalldata(proof, tables.at[tableIndex].root, Shares.leaf(account, shares))) return false;
 
         uint40 at = uint40(block.timestamp);
         exit.proven = true;
@@ -319,14 +334,16 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     }
 
     /// @inheritdoc IDatasetRegistry
-    function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (ShareTable memory table) {
+    function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (bytes32 root, uint128 totalShares) {
         uint256 count = _tablesUpTo(poolId, epoch);
-        if (count != 0) table = _tables[poolId][count - 1];
+        if (count == 0) return (root, totalShares);
+        StoredTable storage table = _tables[poolId].at[count - 1];
+        return (table.root, table.totalShares);
     }
 
     /// @inheritdoc IDatasetRegistry
     function shareTables(bytes32 poolId) external view returns (uint256 count) {
-        return _tables[poolId].length;
+        return _tables[poolId].count;
     }
 
     /// @inheritdoc IDatasetRegistry
@@ -372,11 +389,13 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
 
     /// How many of the pool's tables start at or before `epoch`; the last of them is in force.
     function _tablesUpTo(bytes32 poolId, uint64 epoch) private view returns (uint256 low) {
-        ShareTable[] storage tables = _tables[poolId];
-        uint256 high = tables.length;
+        Tables storage tables = _tables[poolId];
+        uint256 high = tables.count;
+        if (high == 0 || epoch >= tables.latestFrom) return high;
+        --high;
         while (low < high) {
             uint256 middle = (low + high) / 2;
-            if (tables[middle].fromEpoch <= epoch) low = middle + 1;
+            if (tables.at[middle].fromEpoch <= epoch) low = middle + 1;
             else high = middle;
         }
     }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Interface, id, keccak256, toBeHex, Wallet } from 'ethers'
 import hre from 'hardhat'
 import { cooperativeModule } from '../../../ignition/modules/Cooperative.ts'
@@ -12,6 +12,7 @@ export const EPOCH_SECONDS = 7 * 86_400
 export const CHAIN_ID = 31_337n
 export const FOUNDERS = 20
 const START = Math.ceil(1_800_000_000 / EPOCH_SECONDS) * EPOCH_SECONDS
+const ROOT = resolve(import.meta.dirname, '../../..')
 const EAGER_SPLIT = 'test/contracts/support/EagerSplit.sol'
 const splitAbi = ['function split(address token, uint256 each, address[] recipients)']
 
@@ -150,10 +151,8 @@ interface IgnitionOf {
 
 /** The one contract that is not the project's own: compiled here, because a build leaves tests' contracts out. */
 async function eagerSplitCode(): Promise<string> {
-  const built = await hre.solidity.build([resolve(import.meta.dirname, '../../..', EAGER_SPLIT)], { quiet: true })
+  const built = await hre.solidity.build([join(ROOT, EAGER_SPLIT)], { quiet: true })
   if (!hre.solidity.isSuccessfulBuildResult(built)) throw new GranaryError('internal', 'The reference contract does not compile.')
-  const [artifact] = [...built.values()].flatMap((file) =>
-    'contractArtifactsGenerated' in file ? file.contractArtifactsGenerated : [],
-  )
-  return (JSON.parse(readFileSync(String(artifact), 'utf8')) as { bytecode: string }).bytecode
+  const artifact = join(ROOT, 'artifacts', EAGER_SPLIT, 'EagerSplit.json')
+  return (JSON.parse(readFileSync(artifact, 'utf8')) as { bytecode: string }).bytecode
 }
