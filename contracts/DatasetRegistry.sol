@@ -37,14 +37,11 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     /// What claims need of a table; its digest is for readers, who find it in the event.
     struct StoredTable {
         bytes32 root;
-        uint128 totalShares;
-        uint64 fromEpoch;
+        uint256 reach; // totalShares in the low 128 bits, fromEpoch above: one word, written once
     }
 
-    /// A pool's tables, with the latest one's start beside the count: announcing reads and writes one slot before its own two.
     struct Tables {
-        uint64 count;
-        uint64 latestFrom;
+        uint256 head; // the count in the low 64 bits, the latest table's fromEpoch above
         mapping(uint256 index => StoredTable) at;
     }
 
@@ -196,19 +193,19 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         require(msg.sender == record.owner, DatasetNotOwner(msg.sender, record.owner));
         bool isComplete = table.root != bytes32(0) && table.totalShares != 0 && table.dataDigest != bytes32(0);
         require(isComplete, DatasetTableInvalid(table.root, table.totalShares));
-        uint64 current = epochAt(block.timestamp);
-        require(
-            table.fromEpoch > current && table.fromEpoch <= current + MAX_TABLE_LEAD_EPOCHS,
-            DatasetTableEpochInvalid(table.fromEpoch, current + 1, current + MAX_TABLE_LEAD_EPOCHS)
-        );
+        uint64 fromEpoch = table.fromEpoch;
+        uint64 earliest = epochAt(block.timestamp) + 1;
+        uint64 latest = earliest - 1 + MAX_TABLE_LEAD_EPOCHS;
+        require(fromEpoch >= earliest && fromEpoch <= latest, DatasetTableEpochInvalid(fromEpoch, earliest, latest));
         Tables storage tables = _tables[poolId];
-        uint64 count = tables.count;
-        require(count == 0 || table.fromEpoch > tables.latestFrom, DatasetTableTaken(poolId, table.fromEpoch));
+        (uint256 count, uint64 latestFrom) = _headOf(tables);
+        require(count == 0 || fromEpoch > latestFrom, DatasetTableTaken(poolId, fromEpoch));
 
-        tables.at[count] = StoredTable({root: table.root, totalShares: table.totalShares, fromEpoch: table.fromEpoch});
-        (tables.count, tables.latestFrom) = (count + 1, table.fromEpoch);
+        tables.at[count].root = table.root;
+        tables.at[count].reach = table.totalShares | (uint256(fromEpoch) << 128);
+        tables.head = (count + 1) | (uint256(fromEpoch) << 64);
         emit ShareTableAnnounced({
-            poolId: poolId, fromEpoch: table.fromEpoch, root: table.root, totalShares: table.totalShares, dataDigest: table.dataDigest
+            poolId: poolId, fromEpoch: fromEpoch, root: table.root, totalShares: table.totalShares, dataDigest: table.dataDigest
         });
     }
 
@@ -240,7 +237,8 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         // Once per account: a second clock would also run for models that were registered after the account had left.
         if (exit.proven) return true;
         Tables storage tables = _tables[poolId];
-        if (tableIndex >= tables.count) return false;
+        (uint256 count,) = _headOf(tables);
+        if (tableIndex >= count) return false;
         if (!MerkleProof.verifyCalldata(proof, tables.at[tableIndex].root, Shares.leaf(account, shares))) return false;
 
         uint40 at = uint40(block.timestamp);
@@ -338,12 +336,12 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         uint256 count = _tablesUpTo(poolId, epoch);
         if (count == 0) return (root, totalShares);
         StoredTable storage table = _tables[poolId].at[count - 1];
-        return (table.root, table.totalShares);
+        return (table.root, uint128(table.reach));
     }
 
     /// @inheritdoc IDatasetRegistry
     function shareTables(bytes32 poolId) external view returns (uint256 count) {
-        return _tables[poolId].count;
+        (count,) = _headOf(_tables[poolId]);
     }
 
     /// @inheritdoc IDatasetRegistry
@@ -359,8 +357,10 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     }
 
     function _pool(bytes32 poolId) private view returns (Record storage record) {
-        record = _known(poolId);
-        require(record.isPool, DatasetNotPool(poolId));
+        record = _datasets[poolId];
+        if (record.isPool) return record;
+        _known(poolId);
+        revert DatasetNotPool(poolId);
     }
 
     function _requireSigned(address signer, bytes32 structHash, bytes calldata signature) private view {
@@ -387,15 +387,20 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         return exitAt == 0 ? Consent.NEVER : Consent.plus(uint40(exitAt), terms_.retrainSeconds);
     }
 
+    function _headOf(Tables storage tables) private view returns (uint256 count, uint64 latestFrom) {
+        uint256 head = tables.head;
+        return (uint64(head), uint64(head >> 64));
+    }
+
     /// How many of the pool's tables start at or before `epoch`; the last of them is in force.
     function _tablesUpTo(bytes32 poolId, uint64 epoch) private view returns (uint256 low) {
         Tables storage tables = _tables[poolId];
-        uint256 high = tables.count;
-        if (high == 0 || epoch >= tables.latestFrom) return high;
+        (uint256 high, uint64 latestFrom) = _headOf(tables);
+        if (high == 0 || epoch >= latestFrom) return high;
         --high;
         while (low < high) {
             uint256 middle = (low + high) / 2;
-            if (tables.at[middle].fromEpoch <= epoch) low = middle + 1;
+            if (uint64(tables.at[middle].reach >> 128) <= epoch) low = middle + 1;
             else high = middle;
         }
     }

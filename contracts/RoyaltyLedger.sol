@@ -160,9 +160,10 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
         require(last < current, RoyaltyEpochOpen(last, current));
     }
 
-    /// A pool is shared by its table, whoever is its steward; anything else belongs to one account.
+    /// A pool is shared by its table, whoever is its steward; anything else belongs to one account. Who claims shares must prove them:
+    /// only pools have tables, so there is nothing to ask the registry first.
     function _requirePayee(Claim calldata claim_) private view returns (bool isShared) {
-        if (DATASETS.isPool(claim_.payeeId)) return true;
+        if (claim_.shares != 0 || DATASETS.isPool(claim_.payeeId)) return true;
         address payee = _soleAccountOf(claim_.payeeId);
         require(payee != address(0), RoyaltyPayeeUnknown(claim_.payeeId));
         require(claim_.account == payee, RoyaltyNotPayee(claim_.account, payee));

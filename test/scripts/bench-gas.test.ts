@@ -30,12 +30,5 @@ describe('npm run bench:gas', () => {
   })
 })
 
-/** Bars that are not met yet. */
-const MISSED: string[] = [
-  ...[1, 2, 4, 8, 16, 32].map((payees) => `settle.single.payees${payees}`),
-  'settle.batch100.ownKey',
-  'settle.batch100.grantedKey',
-  'pool.announce',
-  'pool.claim.oneEpoch',
-  'pool.claim.furtherEpoch.sameTable',
-]
+/** Bars that are not met yet: a row's two slots, its signature and its bytes alone take 14,500 of a granted key's 20,000. */
+const MISSED: string[] = ['settle.batch100.ownKey', 'settle.batch100.grantedKey']
