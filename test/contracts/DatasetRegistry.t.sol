@@ -555,12 +555,4 @@ contract DatasetWithdrawalGasTest is ConsentTest {
         datasets.withdraw(id);
         vm.assertLe(left - gasleft() + 21_000 + 36 * 16, 55_000, "withdraw");
     }
-
-    function _root(bytes32 poolId, uint64 epoch) private view returns (bytes32 root) {
-        (root,) = datasets.shareTableAt(poolId, epoch);
-    }
-
-    function _totalShares(bytes32 poolId, uint64 epoch) private view returns (uint128 totalShares) {
-        (, totalShares) = datasets.shareTableAt(poolId, epoch);
-    }
 }
