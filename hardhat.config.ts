@@ -8,7 +8,7 @@ const solcPath = createRequire(import.meta.url).resolve('solc/soljson.js')
 const compiler = {
   version: '0.8.34',
   path: solcPath,
-  settings: { evmVersion: 'cancun', optimizer: { enabled: true, runs: 200 }, viaIR: false },
+  settings: { evmVersion: 'cancun', optimizer: { enabled: true, runs: 2000 }, viaIR: false },
 } as const
 
 export default defineConfig({

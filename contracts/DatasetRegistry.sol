@@ -34,6 +34,17 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         bool proven;
     }
 
+    /// What claims need of a table; its digest is for readers, who find it in the event.
+    struct StoredTable {
+        bytes32 root;
+        uint256 reach; // totalShares in the low 128 bits, fromEpoch above: one word, written once
+    }
+
+    struct Tables {
+        uint256 head; // the count in the low 64 bits, the latest table's fromEpoch above
+        mapping(uint256 index => StoredTable) at;
+    }
+
     /// @inheritdoc IDatasetRegistry
     uint64 public constant MAX_TABLE_LEAD_EPOCHS = 1000;
     /// @inheritdoc IDatasetRegistry
@@ -43,7 +54,7 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     mapping(bytes32 datasetId => Record) private _datasets;
     mapping(bytes32 datasetId => address) private _recoveries;
     mapping(bytes32 datasetId => Narrowed) private _narrowed;
-    mapping(bytes32 poolId => ShareTable[]) private _tables;
+    mapping(bytes32 poolId => Tables) private _tables;
     mapping(bytes32 poolId => mapping(address account => Exit)) private _exits;
     mapping(bytes32 poolId => Checkpoints.Trace208) private _provenExits;
 
@@ -182,18 +193,19 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         require(msg.sender == record.owner, DatasetNotOwner(msg.sender, record.owner));
         bool isComplete = table.root != bytes32(0) && table.totalShares != 0 && table.dataDigest != bytes32(0);
         require(isComplete, DatasetTableInvalid(table.root, table.totalShares));
-        uint64 current = epochAt(block.timestamp);
-        require(
-            table.fromEpoch > current && table.fromEpoch <= current + MAX_TABLE_LEAD_EPOCHS,
-            DatasetTableEpochInvalid(table.fromEpoch, current + 1, current + MAX_TABLE_LEAD_EPOCHS)
-        );
-        ShareTable[] storage tables = _tables[poolId];
-        uint256 count = tables.length;
-        require(count == 0 || table.fromEpoch > tables[count - 1].fromEpoch, DatasetTableTaken(poolId, table.fromEpoch));
+        uint64 fromEpoch = table.fromEpoch;
+        uint64 earliest = epochAt(block.timestamp) + 1;
+        uint64 latest = earliest - 1 + MAX_TABLE_LEAD_EPOCHS;
+        require(fromEpoch >= earliest && fromEpoch <= latest, DatasetTableEpochInvalid(fromEpoch, earliest, latest));
+        Tables storage tables = _tables[poolId];
+        (uint256 count, uint64 latestFrom) = _headOf(tables);
+        require(count == 0 || fromEpoch > latestFrom, DatasetTableTaken(poolId, fromEpoch));
 
-        tables.push(table);
+        tables.at[count].root = table.root;
+        tables.at[count].reach = table.totalShares | (uint256(fromEpoch) << 128);
+        tables.head = (count + 1) | (uint256(fromEpoch) << 64);
         emit ShareTableAnnounced({
-            poolId: poolId, fromEpoch: table.fromEpoch, root: table.root, totalShares: table.totalShares, dataDigest: table.dataDigest
+            poolId: poolId, fromEpoch: fromEpoch, root: table.root, totalShares: table.totalShares, dataDigest: table.dataDigest
         });
     }
 
@@ -224,9 +236,10 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         if (exit.at == 0) return false;
         // Once per account: a second clock would also run for models that were registered after the account had left.
         if (exit.proven) return true;
-        ShareTable[] storage tables = _tables[poolId];
-        if (tableIndex >= tables.length) return false;
-        if (!MerkleProof.verifyCalldata(proof, tables[tableIndex].root, Shares.leaf(account, shares))) return false;
+        Tables storage tables = _tables[poolId];
+        (uint256 count,) = _headOf(tables);
+        if (tableIndex >= count) return false;
+        if (!MerkleProof.verifyCalldata(proof, tables.at[tableIndex].root, Shares.leaf(account, shares))) return false;
 
         uint40 at = uint40(block.timestamp);
         exit.proven = true;
@@ -319,14 +332,16 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     }
 
     /// @inheritdoc IDatasetRegistry
-    function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (ShareTable memory table) {
+    function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (bytes32 root, uint128 totalShares) {
         uint256 count = _tablesUpTo(poolId, epoch);
-        if (count != 0) table = _tables[poolId][count - 1];
+        if (count == 0) return (root, totalShares);
+        StoredTable storage table = _tables[poolId].at[count - 1];
+        return (table.root, uint128(table.reach));
     }
 
     /// @inheritdoc IDatasetRegistry
     function shareTables(bytes32 poolId) external view returns (uint256 count) {
-        return _tables[poolId].length;
+        (count,) = _headOf(_tables[poolId]);
     }
 
     /// @inheritdoc IDatasetRegistry
@@ -342,8 +357,10 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
     }
 
     function _pool(bytes32 poolId) private view returns (Record storage record) {
-        record = _known(poolId);
-        require(record.isPool, DatasetNotPool(poolId));
+        record = _datasets[poolId];
+        if (record.isPool) return record;
+        _known(poolId);
+        revert DatasetNotPool(poolId);
     }
 
     function _requireSigned(address signer, bytes32 structHash, bytes calldata signature) private view {
@@ -370,13 +387,20 @@ contract DatasetRegistry is IDatasetRegistry, EIP712 {
         return exitAt == 0 ? Consent.NEVER : Consent.plus(uint40(exitAt), terms_.retrainSeconds);
     }
 
+    function _headOf(Tables storage tables) private view returns (uint256 count, uint64 latestFrom) {
+        uint256 head = tables.head;
+        return (uint64(head), uint64(head >> 64));
+    }
+
     /// How many of the pool's tables start at or before `epoch`; the last of them is in force.
     function _tablesUpTo(bytes32 poolId, uint64 epoch) private view returns (uint256 low) {
-        ShareTable[] storage tables = _tables[poolId];
-        uint256 high = tables.length;
+        Tables storage tables = _tables[poolId];
+        (uint256 high, uint64 latestFrom) = _headOf(tables);
+        if (high == 0 || epoch >= latestFrom) return high;
+        --high;
         while (low < high) {
             uint256 middle = (low + high) / 2;
-            if (tables[middle].fromEpoch <= epoch) low = middle + 1;
+            if (uint64(tables.at[middle].reach >> 128) <= epoch) low = middle + 1;
             else high = middle;
         }
     }

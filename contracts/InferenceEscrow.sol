@@ -17,9 +17,11 @@ import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IRoyaltyLedger} from "./interfaces/IRoyaltyLedger.sol";
 import {Batches} from "./libraries/Batches.sol";
 import {Funds} from "./libraries/Funds.sol";
+import {Grant} from "./libraries/Grants.sol";
 import {Guarded} from "./libraries/Guarded.sol";
 import {Messages} from "./libraries/Messages.sol";
 import {Ppm} from "./libraries/Ppm.sol";
+import {Rows} from "./libraries/Rows.sol";
 import {Vouchers} from "./libraries/Vouchers.sol";
 
 /// @title Chapter 5, settle.
@@ -27,7 +29,7 @@ import {Vouchers} from "./libraries/Vouchers.sol";
 /// @dev Warning: the token must not take fees, rebase or move balances of others; deposits are measured, later balances are not.
 contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     using SafeERC20 for IERC20;
-    using Batches for Batches.Totals;
+    using Rows for Vouchers.Desk;
     using Vouchers for Vouchers.Desk;
 
     struct Thaw {
@@ -35,12 +37,12 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         uint40 endsAt;
     }
 
-    struct Grant {
-        uint80 cap;
-        uint80 spent;
-        uint40 notAfter; // 0 = never granted
-        uint32 nonce;
-        bool revoked; // notAfter is then when acceptance ended
+    /// All that is kept of an account: its id binds the rest.
+    struct State {
+        Funds funds;
+        Thaw thaw;
+        mapping(address key => Grant) grants;
+        mapping(uint256 nonce => bool used) thawNonces;
     }
 
     struct CollectorFee {
@@ -66,10 +68,7 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     /// @inheritdoc IInferenceEscrow
     uint40 public immutable MAX_SETTLEMENT_SECONDS;
 
-    mapping(bytes32 accountId => Funds) private _funds;
-    mapping(bytes32 accountId => Thaw) private _thaws;
-    mapping(bytes32 accountId => mapping(uint256 nonce => bool used)) private _thawNonces;
-    mapping(bytes32 accountId => mapping(address key => Grant)) private _grants;
+    mapping(bytes32 accountId => State) private _accounts;
     mapping(address collector => mapping(bytes32 batchId => bytes32 receiptsRoot)) private _batchRoots;
     mapping(address collector => CollectorFee) private _collectorFees;
     mapping(address account => uint128 amount) private _credits;
@@ -139,9 +138,9 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         require(account.thawSeconds <= MAX_THAW_SECONDS, EscrowThawTooLong({actual: account.thawSeconds, most: MAX_THAW_SECONDS}));
 
         accountId = accountIdOf(account);
-        Funds funds = _funds[accountId];
+        Funds funds = _accounts[accountId].funds;
         require(amount > 0 && amount <= MAX_AMOUNT - funds.deposited(), EscrowAmountInvalid(amount));
-        _funds[accountId] = funds.put(amount);
+        _accounts[accountId].funds = funds.put(amount);
         _holdings.owed += amount;
         emit Deposited(accountId, account.payer, account.collector, account.thawSeconds, account.salt, amount);
     }
@@ -165,16 +164,14 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         require(key_ != address(0) && key_ != account.payer, EscrowKeyInvalid(key_));
         require(cap <= MAX_AMOUNT, EscrowAmountInvalid(cap));
         bytes32 accountId = accountIdOf(account);
-        Grant storage grant = _grants[accountId][key_];
-        require(!grant.revoked, EscrowKeyIsRevoked(accountId, key_));
-        require(nonce > grant.nonce, EscrowNonceUsed(accountId, nonce));
+        Grant grant = _accounts[accountId].grants[key_];
+        require(!grant.isRevoked(), EscrowKeyIsRevoked(accountId, key_));
+        require(nonce > grant.nonce(), EscrowNonceUsed(accountId, nonce));
         require(
-            cap >= grant.cap && notAfter >= grant.notAfter && notAfter > 0,
-            EscrowKeyNarrowed({key: key_, cap: grant.cap, notAfter: grant.notAfter})
+            cap >= grant.cap() && notAfter >= grant.notAfter() && notAfter > 0,
+            EscrowKeyNarrowed({key: key_, cap: uint128(grant.cap()), notAfter: grant.notAfter()})
         );
-        grant.cap = uint80(cap);
-        grant.notAfter = notAfter;
-        grant.nonce = nonce;
+        _accounts[accountId].grants[key_] = grant.widen(cap, notAfter, nonce);
         emit KeyGranted(accountId, key_, cap, notAfter, nonce);
     }
 
@@ -194,12 +191,12 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     function _revoke(Account calldata account, address key_) private {
         require(key_ != address(0) && key_ != account.payer, EscrowKeyInvalid(key_));
         bytes32 accountId = accountIdOf(account);
-        Grant storage grant = _grants[accountId][key_];
-        if (grant.revoked) return;
+        Grant grant = _accounts[accountId].grants[key_];
+        if (grant.isRevoked()) return;
         uint40 now_ = uint40(block.timestamp);
-        grant.revoked = true;
-        if (grant.notAfter == 0 || grant.notAfter > now_) grant.notAfter = now_;
-        emit KeyRevoked(accountId, key_, grant.notAfter);
+        uint40 endedAt = grant.notAfter() == 0 || grant.notAfter() > now_ ? now_ : grant.notAfter();
+        _accounts[accountId].grants[key_] = grant.revoke(endedAt);
+        emit KeyRevoked(accountId, key_, endedAt);
     }
 
     // Thaw and withdraw
@@ -215,15 +212,15 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         require(block.timestamp <= deadline, EscrowSignatureExpired({at: block.timestamp, deadline: deadline}));
         bytes32 accountId = accountIdOf(account);
         _requireSigned(account.payer, Messages.hashStartThaw(accountId, amount, nonce, deadline), signature);
-        require(!_thawNonces[accountId][nonce], EscrowNonceUsed(accountId, nonce));
-        _thawNonces[accountId][nonce] = true;
+        require(!_accounts[accountId].thawNonces[nonce], EscrowNonceUsed(accountId, nonce));
+        _accounts[accountId].thawNonces[nonce] = true;
         _startThaw(account, accountId, amount);
     }
 
     function _startThaw(Account calldata account, bytes32 accountId, uint128 amount) private {
-        require(amount > 0 && amount <= _funds[accountId].uncharged(), EscrowAmountInvalid(amount));
+        require(amount > 0 && amount <= _accounts[accountId].funds.uncharged(), EscrowAmountInvalid(amount));
         uint40 endsAt = uint40(block.timestamp + account.thawSeconds);
-        _thaws[accountId] = Thaw({amount: uint80(amount), endsAt: endsAt});
+        _accounts[accountId].thaw = Thaw({amount: uint80(amount), endsAt: endsAt});
         emit ThawStarted(accountId, amount, endsAt);
     }
 
@@ -231,8 +228,8 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     function cancelThaw(Account calldata account) external {
         _requirePayer(account);
         bytes32 accountId = accountIdOf(account);
-        require(_thaws[accountId].amount > 0, EscrowNothingThawing(accountId));
-        delete _thaws[accountId];
+        require(_accounts[accountId].thaw.amount > 0, EscrowNothingThawing(accountId));
+        delete _accounts[accountId].thaw;
         emit ThawCancelled(accountId);
     }
 
@@ -240,14 +237,14 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
     function withdraw(Account calldata account, address to) external nonReentrant returns (uint128 amount) {
         if (to != account.payer) _requirePayer(account);
         bytes32 accountId = accountIdOf(account);
-        Thaw memory thaw = _thaws[accountId];
+        Thaw memory thaw = _accounts[accountId].thaw;
         require(thaw.amount > 0, EscrowNothingThawing(accountId));
         require(block.timestamp >= thaw.endsAt, EscrowStillThawing({at: block.timestamp, endsAt: thaw.endsAt}));
 
-        Funds funds = _funds[accountId];
+        Funds funds = _accounts[accountId].funds;
         amount = uint128(Math.min(thaw.amount, funds.uncharged()));
-        _funds[accountId] = funds.take(amount);
-        delete _thaws[accountId];
+        _accounts[accountId].funds = funds.take(amount);
+        delete _accounts[accountId].thaw;
         emit Withdrawn(accountId, to, amount);
         _pay(to, amount);
     }
@@ -276,9 +273,14 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
 
         Batches.Totals memory totals = _openLanes(batch);
         Vouchers.Desk memory desk = Vouchers.openDesk({domainSeparator: _domainSeparatorV4(), collector: batch.collector, token: address(TOKEN)});
-        Row[] calldata rows = batch.rows;
-        for (uint256 i = 0; i < rows.length; ++i) {
-            Skip reason = _applyRow(rows[i], desk, totals);
+        bytes calldata rows = batch.rows;
+        uint256 at = 0;
+        for (uint256 i = 0; at < rows.length; ++i) {
+            // An `if`, because `require` would put its error together for every row.
+            if (i == Batches.MAX_ROWS) revert EscrowBatchTooLarge({actual: i + 1, limit: Batches.MAX_ROWS});
+            uint256 sum;
+            (at, sum) = desk.read(rows, at, totals);
+            Skip reason = sum == 0 ? Skip.LaneRefused : _applyRow(desk, sum, totals);
             if (reason != Skip.None) emit RowSkipped(batch.batchId, i, reason);
         }
         return _creditLanes(batch, totals);
@@ -299,36 +301,34 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
         }
     }
 
-    /// Charges one row, or tells why not; a skipped row has changed nothing.
-    function _applyRow(Row calldata row, Vouchers.Desk memory desk, Batches.Totals memory totals) private returns (Skip) {
-        Part[] calldata parts = row.parts;
-        uint256 sum = Batches.creditable(parts, totals);
-        if (sum == 0) return Skip.LaneRefused;
-        bytes32 accountId = desk.readRow(row);
-        uint256 from = row.from;
-        Funds funds = _funds[accountId];
-        bool own = desk.key == desk.payer;
+    /// Charges `sum`, which the row at the desk raises, or tells why not; a skipped row has changed nothing.
+    function _applyRow(Vouchers.Desk memory desk, uint256 sum, Batches.Totals memory totals) private returns (Skip) {
+        State storage account = _accounts[desk.nameAccount()];
+        Funds funds = account.funds;
+        (address signer, uint256 from) = (desk.key, desk.from);
+        // No overflow: `from` has 128 bits, and so has each of at most 64 parts.
+        uint256 spent;
+        unchecked {
+            spent = from + sum;
+        }
+        bool own = signer == desk.payer;
+        Grant grant;
         if (own) {
             if (funds.ownSpent() != from) return Skip.Stale;
         } else {
-            Skip reason = _checkGrant(_grants[accountId][desk.key], row.thawSeconds, from, sum);
-            if (reason != Skip.None) return reason;
+            grant = account.grants[signer];
+            if (grant.spent() != from) return Skip.Stale;
+            if (block.timestamp > uint256(grant.notAfter()) + desk.thawSeconds) return Skip.KeyEnded;
+            if (spent > grant.cap()) return Skip.OverCap;
         }
-        if (from + sum > desk.ceiling) return Skip.OverCeiling;
+        if (spent > desk.ceiling) return Skip.OverCeiling;
         if (sum > funds.uncharged()) return Skip.Unfunded;
-        if (!desk.isSigned(row)) return Skip.Unsigned;
+        if (!desk.isSigned()) return Skip.Unsigned;
 
-        _funds[accountId] = funds.charge(sum, own);
-        // No truncation: the cap bounds it.
-        if (!own) _grants[accountId][desk.key].spent = uint80(from + sum);
-        totals.add(parts);
+        account.funds = funds.charge(sum, own);
+        if (!own) account.grants[signer] = grant.spend(sum);
+        desk.addTo(totals);
         return Skip.None;
-    }
-
-    function _checkGrant(Grant storage grant, uint256 thawSeconds, uint256 from, uint256 sum) private view returns (Skip) {
-        if (grant.spent != from) return Skip.Stale;
-        if (block.timestamp > grant.notAfter + thawSeconds) return Skip.KeyEnded;
-        return from + sum > grant.cap ? Skip.OverCap : Skip.None;
     }
 
     /// Splits each lane's total; one credit to the model's income stands for all its payees.
@@ -412,8 +412,8 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
 
     /// @inheritdoc IInferenceEscrow
     function balance(bytes32 accountId) external view returns (Balance memory) {
-        Funds funds = _funds[accountId];
-        Thaw memory thaw = _thaws[accountId];
+        Funds funds = _accounts[accountId].funds;
+        Thaw memory thaw = _accounts[accountId].thaw;
         return Balance({
             deposit: uint128(funds.deposited()),
             charged: uint128(funds.charged()),
@@ -425,9 +425,13 @@ contract InferenceEscrow is IInferenceEscrow, EIP712, Guarded {
 
     /// @inheritdoc IInferenceEscrow
     function key(bytes32 accountId, address key_) external view returns (Key memory) {
-        Grant memory grant = _grants[accountId][key_];
+        Grant grant = _accounts[accountId].grants[key_];
         return Key({
-            cap: grant.cap, spent: grant.spent, notAfter: grant.notAfter, revokedAt: grant.revoked ? grant.notAfter : 0, nonce: grant.nonce
+            cap: uint128(grant.cap()),
+            spent: uint128(grant.spent()),
+            notAfter: grant.notAfter(),
+            revokedAt: grant.isRevoked() ? grant.notAfter() : 0,
+            nonce: grant.nonce()
         });
     }
 

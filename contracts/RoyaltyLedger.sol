@@ -26,6 +26,8 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
     IModelRegistry public immutable MODELS;
     /// @inheritdoc IRoyaltyLedger
     IInferenceEscrow public immutable ESCROW;
+    /// The registry's own, kept here because settlement and claims ask for the epoch.
+    uint40 private immutable EPOCH_SECONDS;
 
     mapping(bytes32 modelId => mapping(uint64 epoch => uint128)) private _income;
     mapping(bytes32 modelId => mapping(uint256 payeeIndex => mapping(uint64 epoch => uint128))) private _pulled;
@@ -38,6 +40,7 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
         DATASETS = IDatasetRegistry(datasets);
         MODELS = IModelRegistry(models);
         ESCROW = IInferenceEscrow(msg.sender);
+        EPOCH_SECONDS = DATASETS.EPOCH_SECONDS();
     }
 
     // ---------------------------------------------------------------- credit
@@ -119,10 +122,10 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
                 amount += _drawAll(claim_.payeeId, claim_.epochs[i]);
                 continue;
             }
-            IDatasetRegistry.ShareTable memory table = DATASETS.shareTableAt(claim_.payeeId, claim_.epochs[i]);
-            if (checkedRoot == bytes32(0) || table.root != checkedRoot) _requireLeaf(claim_, claim_.epochs[i], table.root);
-            checkedRoot = table.root;
-            amount += _drawShare(claim_, claim_.epochs[i], table.totalShares);
+            (bytes32 root, uint128 totalShares) = DATASETS.shareTableAt(claim_.payeeId, claim_.epochs[i]);
+            if (checkedRoot == bytes32(0) || root != checkedRoot) _requireLeaf(claim_, claim_.epochs[i], root);
+            checkedRoot = root;
+            amount += _drawShare(claim_, claim_.epochs[i], totalShares);
         }
         require(amount != 0, RoyaltyNothingToClaim(claim_.payeeId, claim_.account));
     }
@@ -137,14 +140,16 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
     function _drawShare(Claim calldata claim_, uint64 epoch, uint128 totalShares) private returns (uint128 due) {
         Pot storage pot = _pots[claim_.payeeId][epoch];
         uint256 part = (uint256(pot.pooled) * claim_.shares) / totalShares;
-        uint256 already = _drawn[claim_.payeeId][epoch][claim_.account];
+        mapping(address account => uint128) storage drawnBy = _drawn[claim_.payeeId][epoch];
+        uint256 already = drawnBy[claim_.account];
         uint256 left = pot.pooled - pot.paid;
         uint256 open = part > already ? part - already : 0;
         // The cast is exact: `left` has 128 bits.
         due = uint128(open < left ? open : left);
         if (due == 0) return 0;
         pot.paid += due;
-        _drawn[claim_.payeeId][epoch][claim_.account] += due;
+        // The cast is exact: what one account drew is part of what was paid, which `pooled` bounds.
+        drawnBy[claim_.account] = uint128(already + due);
     }
 
     function _requireClosed(uint64[] calldata epochs) private view {
@@ -155,9 +160,10 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
         require(last < current, RoyaltyEpochOpen(last, current));
     }
 
-    /// A pool is shared by its table, whoever is its steward; anything else belongs to one account.
+    /// A pool is shared by its table, whoever is its steward; anything else belongs to one account. Who claims shares must prove them:
+    /// only pools have tables, so there is nothing to ask the registry first.
     function _requirePayee(Claim calldata claim_) private view returns (bool isShared) {
-        if (DATASETS.isPool(claim_.payeeId)) return true;
+        if (claim_.shares != 0 || DATASETS.isPool(claim_.payeeId)) return true;
         address payee = _soleAccountOf(claim_.payeeId);
         require(payee != address(0), RoyaltyPayeeUnknown(claim_.payeeId));
         require(claim_.account == payee, RoyaltyNotPayee(claim_.account, payee));
@@ -205,7 +211,7 @@ contract RoyaltyLedger is IRoyaltyLedger, EIP712 {
 
     /// @inheritdoc IRoyaltyLedger
     function currentEpoch() public view returns (uint64) {
-        return DATASETS.epochAt(block.timestamp);
+        return uint64(block.timestamp / EPOCH_SECONDS);
     }
 
     /// A withdrawn dataset keeps its owner: what it earned stays claimable.

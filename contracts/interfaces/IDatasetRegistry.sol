@@ -141,8 +141,8 @@ interface IDatasetRegistry {
     function serveEnd(bytes32 datasetId, uint8 purpose, uint40 registeredAt) external view returns (uint40);
     /// @notice `serveEnd` of every purpose in the mask, indexed by purpose (32 entries); 0 where not asked or never permitted.
     function serveEnds(bytes32 datasetId, uint32 purposes, uint40 registeredAt) external view returns (uint40[] memory ends);
-    /// @notice The table in force in `epoch`; zero root if none.
-    function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (ShareTable memory);
+    /// @notice What the table in force in `epoch` pays by; zero root if there is none. The rest is in ShareTableAnnounced.
+    function shareTableAt(bytes32 poolId, uint64 epoch) external view returns (bytes32 root, uint128 totalShares);
     /// @notice How many tables were announced; `proveExit` takes an index below it.
     function shareTables(bytes32 poolId) external view returns (uint256 count);
     function epochAt(uint256 timestamp) external view returns (uint64);

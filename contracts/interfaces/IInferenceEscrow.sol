@@ -36,30 +36,11 @@ interface IInferenceEscrow {
         uint40 lastServedAt; // of the latest job in the lane, chain time
     }
 
-    struct Part {
-        uint8 lane; // index into lanes
-        uint128 amount;
-    }
-
-    /// Raises what `key` has spent on an account from `from` by the sum of `parts`.
-    struct Row {
-        address payer;
-        uint32 thawSeconds;
-        bytes32 salt;
-        address key; // the payer, or a granted key
-        uint128 from; // must equal what the key has spent
-        uint128 ceiling; // of the voucher
-        bytes32 usageHead; // of the voucher
-        bytes32 r; // EIP-2098 compact signature of the voucher by `key`
-        bytes32 vs;
-        Part[] parts;
-    }
-
     struct Batch {
         address collector;
         bytes32 batchId;
         Lane[] lanes; // at most 64
-        Row[] rows; // at most 512
+        bytes rows; // at most 512, byte by byte as in libraries/Rows.sol; each raises what a key has spent from `from` by the sum of its parts
         bytes32 receiptsRoot; // Merkle root of the receipts; never zero
     }
 
@@ -105,6 +86,7 @@ interface IInferenceEscrow {
     error EscrowStillThawing(uint256 at, uint40 endsAt);
     error EscrowNotCollector(address actual, address collector);
     error EscrowBatchTooLarge(uint256 actual, uint256 limit);
+    error EscrowRowMalformed(uint256 at); // the row that begins at this byte
     error EscrowReceiptsRootMissing(bytes32 batchId);
     error EscrowLaneUnknown(uint256 lane, uint256 lanes);
     error EscrowFeeTooHigh(uint32 actual, uint32 limit);

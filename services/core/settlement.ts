@@ -3,6 +3,7 @@ import { GranaryError } from './errors.ts'
 import { receiptsRoot } from './merkle.ts'
 import { shareOf } from './money.ts'
 import type { BatchDraft, BatchOutcome, ChainEvent, TransactionOutcome } from './ports.ts'
+import { encodeRows, type Row } from './rows.ts'
 
 /** Chapter 5: what a batch is on chain, how a lane's gross is split, and what became of a batch. */
 
@@ -28,23 +29,13 @@ export function splitLane(gross: bigint, { protocolPpm, collectorPpm, payeesPpm 
   return { protocolFee, collectorFee, royalties, provider: gross - protocolFee - collectorFee - royalties }
 }
 
-/** IInferenceEscrow.Batch, with vouchers' signatures in EIP-2098's compact form. */
+/** IInferenceEscrow.Batch. */
 export interface BatchArgument {
   collector: string
   batchId: string
   lanes: { modelId: string; provider: string; purpose: number; lastServedAt: number }[]
-  rows: {
-    payer: string
-    thawSeconds: number
-    salt: string
-    key: string
-    from: bigint
-    ceiling: bigint
-    usageHead: string
-    r: string
-    vs: string
-    parts: { lane: number; amount: bigint }[]
-  }[]
+  /** Bytes, by encodeRows. */
+  rows: string
   receiptsRoot: string
 }
 
@@ -53,18 +44,22 @@ export function toBatchArgument({ collector, batchId, lanes, rows, leaves }: Bat
     collector,
     batchId,
     lanes: lanes.map(({ modelId, provider, purpose, lastServedAt }) => ({ modelId, provider, purpose, lastServedAt })),
-    rows: rows.map(({ config, key, from, voucher, parts }) => ({
-      payer: config.payer,
-      thawSeconds: config.thawSeconds,
-      salt: config.salt,
-      key,
-      from,
-      ceiling: voucher.ceiling,
-      usageHead: voucher.usageHead,
-      ...compactSignature(voucher.signature),
-      parts: parts.map(({ lane, amount }) => ({ lane, amount })),
-    })),
+    rows: encodeRows(rows.map(rowOf)),
     receiptsRoot: receiptsRoot(leaves),
+  }
+}
+
+function rowOf({ config, key, from, voucher, parts }: BatchDraft['rows'][number]): Row {
+  return {
+    payer: config.payer,
+    thawSeconds: config.thawSeconds,
+    salt: config.salt,
+    key,
+    from,
+    ceiling: voucher.ceiling,
+    usageHead: voucher.usageHead,
+    ...compactSignature(voucher.signature),
+    parts,
   }
 }
 

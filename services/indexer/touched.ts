@@ -1,5 +1,6 @@
 import { accountIdOf } from '../core/accounts.ts'
 import type { AccountConfig, Call, Chain, ChainEvent, Mirror, MirrorLedger, SellingLedger } from '../core/ports.ts'
+import { decodeRows, type Row } from '../core/rows.ts'
 
 /** What the indexer needs of the ledger. */
 export type IndexedLedger = MirrorLedger & Pick<SellingLedger, 'account'>
@@ -82,18 +83,11 @@ async function touchedByBatch(event: ChainEvent, { chain, ledger }: { chain: Cha
   })
 }
 
-interface Row {
-  payer: string
-  thawSeconds: unknown
-  salt: string
-  key: string
-}
-
 /** Null when the transaction was not a plain settleBatch of this batch, such as one through another contract. */
 function rowsOf(call: Call | null, batchId: string): Row[] | null {
   if (call?.contract !== 'InferenceEscrow' || call.method !== 'settleBatch') return null
-  const batch = call.args[0] as { batchId: string; rows: Row[] }
-  return batch.batchId === batchId ? batch.rows : null
+  const batch = call.args[0] as { batchId: string; rows: string }
+  return batch.batchId === batchId ? decodeRows(batch.rows) : null
 }
 
 async function allOfCollector(collector: string, ledger: IndexedLedger): Promise<Touched[]> {

@@ -385,11 +385,11 @@ contract DatasetRegistryTest is ConsentTest {
         _announce(id, "b", 20, now_ + 4);
         vm.assertFalse(datasets.permitsTraining(id));
         vm.assertEq(datasets.shareTables(id), 2);
-        vm.assertEq(datasets.shareTableAt(id, now_).root, bytes32(0));
-        vm.assertEq(datasets.shareTableAt(id, now_ + 1).root, "a");
-        vm.assertEq(datasets.shareTableAt(id, now_ + 3).totalShares, 10);
-        vm.assertEq(datasets.shareTableAt(id, now_ + 4).root, "b");
-        vm.assertEq(datasets.shareTableAt(id, type(uint64).max).totalShares, 20);
+        vm.assertEq(_root(id, now_), bytes32(0));
+        vm.assertEq(_root(id, now_ + 1), "a");
+        vm.assertEq(_totalShares(id, now_ + 3), 10);
+        vm.assertEq(_root(id, now_ + 4), "b");
+        vm.assertEq(_totalShares(id, type(uint64).max), 20);
         _nextEpoch();
         vm.assertTrue(datasets.permitsTraining(id));
     }
@@ -407,7 +407,7 @@ contract DatasetRegistryTest is ConsentTest {
         asked = uint64(_bound(asked, _epoch(), from + 3));
         uint256 expected = 0;
         for (uint256 i = 0; i < starts.length; ++i) if (starts[i] <= asked) expected = i + 1;
-        vm.assertEq(datasets.shareTableAt(id, asked).root, bytes32(expected));
+        vm.assertEq(_root(id, asked), bytes32(expected));
     }
 
     function test_AnnounceShareTable_RevertWhen_Invalid() public {

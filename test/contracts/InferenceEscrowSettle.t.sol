@@ -4,6 +4,7 @@ pragma solidity 0.8.34;
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
 import {Messages} from "../../contracts/libraries/Messages.sol";
+import {Drafts} from "./support/Drafts.sol";
 import {EscrowFixture} from "./support/EscrowFixture.sol";
 import {WalletDouble} from "./support/MarketDoubles.sol";
 
@@ -45,7 +46,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_EmitsLaneAndBatch() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 1e6, _parts(1e6)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 1e6, _parts(1e6)));
         vm.expectEmit(address(escrow));
         emit IInferenceEscrow.LaneSettled(batch.batchId, MODEL, provider, 1e6, 20_000, 0, 300_000);
         vm.expectEmit(address(escrow));
@@ -54,7 +55,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_GivesEachLaneItsProvider() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 3e6, _parts(1e6, 2e6)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 3e6, _parts(1e6, 2e6)));
         batch.lanes[1].provider = address(0x9002);
         _settle(batch);
         vm.assertEq(escrow.credit(provider), 680_000);
@@ -67,7 +68,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         own = uint64(_bound(own, 1, AMOUNT / 2));
         byKey = uint64(_bound(byKey, 1, AMOUNT / 2));
         _grant(AMOUNT, NOW + 1);
-        IInferenceEscrow.Row[] memory rows = new IInferenceEscrow.Row[](2);
+        Drafts.Row[] memory rows = new Drafts.Row[](2);
         rows[0] = _row(PAYER_KEY, 0, own, _parts(own));
         rows[1] = _row(GRANTED_KEY, 0, byKey, _parts(byKey));
         _settle(_batch(rows));
@@ -77,7 +78,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_AppliesRowsOfOneKeyInOrder() public {
-        IInferenceEscrow.Row[] memory rows = new IInferenceEscrow.Row[](3);
+        Drafts.Row[] memory rows = new Drafts.Row[](3);
         rows[0] = _row(PAYER_KEY, 0, 10, _parts(4));
         rows[1] = _row(PAYER_KEY, 0, 10, _parts(4));
         rows[2] = _row(PAYER_KEY, 4, 10, _parts(6));
@@ -145,7 +146,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
 
     /// I14: the voucher binds account, key, ceiling and usage head.
     function testFuzz_Settle_SkipsAChangedVoucher(uint256 field) public {
-        IInferenceEscrow.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
+        Drafts.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
         field = _bound(field, 0, 4);
         if (field == 0) row.ceiling = 101;
         if (field == 1) row.usageHead = 0;
@@ -163,7 +164,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     function testFuzz_Settle_SkipsAForgedVoucher(uint256 forger, bytes32 r, bytes32 vs) public {
         forger = _bound(forger, 1, type(uint128).max);
         vm.assume(forger != PAYER_KEY);
-        IInferenceEscrow.Row memory row = _row(forger, 0, 100, _parts(5));
+        Drafts.Row memory row = _row(forger, 0, 100, _parts(5));
         row.key = payer;
         _settleSkips(row, IInferenceEscrow.Skip.Unsigned);
         (row.r, row.vs) = (r, vs);
@@ -173,7 +174,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     function test_Settle_SkipsAVoucherOfAnotherChainOrContract() public {
         bytes32[2] memory domains = [_domain(address(escrow), 1), _domain(address(token), block.chainid)];
         for (uint256 i = 0; i < domains.length; ++i) {
-            IInferenceEscrow.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
+            Drafts.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
             bytes32 digest = MessageHashUtils.toTypedDataHash(domains[i], Messages.hashVoucher(accountId, payer, 100, row.usageHead));
             (row.r, row.vs) = _signCompact(PAYER_KEY, digest);
             _settleSkips(row, IInferenceEscrow.Skip.Unsigned);
@@ -181,9 +182,9 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_SkipsAfterTheChainForks() public {
-        IInferenceEscrow.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
+        Drafts.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
         vm.chainId(2);
-        IInferenceEscrow.Batch memory batch = _batch(row);
+        Drafts.Batch memory batch = _batch(row);
         vm.expectEmit(address(escrow));
         emit IInferenceEscrow.RowSkipped(batch.batchId, 0, IInferenceEscrow.Skip.Unfunded);
         vm.assertEq(_settle(batch), 0);
@@ -191,7 +192,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
 
     /// The same signature with the other s: EIP-2098 has no room for it, and a set top bit only flips v.
     function test_Settle_HasNoMalleableTwin() public {
-        IInferenceEscrow.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
+        Drafts.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
         uint256 s = uint256(row.vs) & (type(uint256).max >> 1);
         vm.assertLe(s, HALF_ORDER, "signer made a low s");
         uint256 parity = (uint256(row.vs) >> 255) ^ 1;
@@ -200,7 +201,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_SkipsTheZeroKey() public {
-        IInferenceEscrow.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
+        Drafts.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
         row.key = address(0);
         (row.r, row.vs) = (bytes32(0), bytes32(0));
         _settleSkips(row, IInferenceEscrow.Skip.KeyEnded);
@@ -212,7 +213,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         WalletDouble wallet = new WalletDouble(vm.addr(PAYER_KEY));
         payer = address(wallet);
         accountId = _fund(_account(), AMOUNT);
-        IInferenceEscrow.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
+        Drafts.Row memory row = _row(PAYER_KEY, 0, 100, _parts(5));
         row.key = payer;
         _settleSkips(row, IInferenceEscrow.Skip.Unsigned);
         _grant(AMOUNT, NOW);
@@ -226,7 +227,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         endsAt = uint40(_bound(endsAt, NOW - 2 * MAX_AGE, NOW + 10));
         servedAt = uint40(_bound(servedAt, NOW - 2 * MAX_AGE, NOW + 10));
         catalog.set(MODEL, 1, PAYEES_PPM, endsAt);
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(3, 7)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(3, 7)));
         batch.lanes[0].lastServedAt = servedAt;
         bool good = servedAt <= NOW && NOW - servedAt <= MAX_AGE && servedAt < endsAt;
         if (!good) {
@@ -239,7 +240,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_SkipsARowWhoseLanesAreAllRefused() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(3)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(3)));
         batch.lanes[0].modelId = keccak256("unknown");
         vm.expectEmit(address(escrow));
         emit IInferenceEscrow.LaneRefused(batch.batchId, 0);
@@ -249,7 +250,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_RefusesAPurposeThatIsNotGrantedAndALaneOfNobody() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(3, 7)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(3, 7)));
         batch.lanes[0].purpose = 2;
         batch.lanes[1].provider = address(0);
         vm.assertEq(_settle(batch), 0);
@@ -258,13 +259,13 @@ contract InferenceEscrowSettleTest is EscrowFixture {
 
     /// Only the creditable parts must fit ceiling, cap and deposit.
     function test_Settle_RefusedPartsCountNowhere() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 7, _parts(type(uint128).max, 7)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 7, _parts(type(uint128).max, 7)));
         batch.lanes[0].purpose = 2;
         vm.assertEq(_settle(batch), 7);
     }
 
     function test_Settle_SkipsARowWithoutParts() public {
-        _settleSkips(_row(PAYER_KEY, 0, 10, new IInferenceEscrow.Part[](0)), IInferenceEscrow.Skip.LaneRefused);
+        _settleSkips(_row(PAYER_KEY, 0, 10, new Drafts.Part[](0)), IInferenceEscrow.Skip.LaneRefused);
         _settleSkips(_row(PAYER_KEY, 0, 10, _parts(0)), IInferenceEscrow.Skip.LaneRefused);
     }
 
@@ -274,7 +275,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     function testFuzz_Settle_BadRowsHurtNobodyElse(uint256 badAt, uint8 fault) public {
         uint256 count = 5;
         badAt = _bound(badAt, 0, count - 1);
-        IInferenceEscrow.Row[] memory rows = new IInferenceEscrow.Row[](count);
+        Drafts.Row[] memory rows = new Drafts.Row[](count);
         bytes32[] memory ids = new bytes32[](count);
         for (uint256 i = 0; i < count; ++i) {
             IInferenceEscrow.Account memory account = _accountOf(vm.addr(100 + i), collector);
@@ -297,7 +298,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
 
     /// I4.
     function test_Settle_AnExecutedBatchIsANoOp() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
         vm.assertEq(_settle(batch), 5);
         bytes32 before = keccak256(abi.encode(escrow.balance(accountId), escrow.credit(provider), _income(MODEL)));
         batch.rows[0] = _row(PAYER_KEY, 5, 10, _parts(5));
@@ -314,7 +315,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         bytes32[2] memory outcomes;
         for (uint256 order = 0; order < 2; ++order) {
             uint256 snapshot = vm.snapshotState();
-            IInferenceEscrow.Row[] memory rows = new IInferenceEscrow.Row[](2);
+            Drafts.Row[] memory rows = new Drafts.Row[](2);
             rows[order] = _row(PAYER_KEY, 0, 10, _parts(3, 4));
             rows[1 - order] = _rowOf(other, GRANTED_KEY, 0, 10, _parts(9));
             _settle(_batch(rows));
@@ -327,66 +328,82 @@ contract InferenceEscrowSettleTest is EscrowFixture {
     }
 
     function test_Settle_AnyoneRelaysWhatTheCollectorSigned() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
         vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowNotCollector.selector, address(this), collector));
-        escrow.settleBatch(batch, "");
+        escrow.settleBatch(Drafts.encode(batch), "");
         bytes memory signature = _sign(COLLECTOR_KEY, _batchDigest(batch));
-        vm.assertEq(escrow.settleBatch(batch, signature), 5);
+        vm.assertEq(escrow.settleBatch(Drafts.encode(batch), signature), 5);
     }
 
     function testFuzz_Settle_RevertWhen_TheRelayedBatchWasChanged(uint256 field) public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
         bytes memory signature = _sign(COLLECTOR_KEY, _batchDigest(batch));
         field = _bound(field, 0, 4);
         if (field == 0) batch.batchId = bytes32(uint256(batch.batchId) + 1);
         if (field == 1) batch.receiptsRoot = bytes32(uint256(batch.receiptsRoot) + 1);
         if (field == 2) batch.lanes[0].provider = address(this);
         if (field == 3) batch.rows[0].parts[0].amount = 6;
-        if (field == 4) batch.rows = new IInferenceEscrow.Row[](0);
+        if (field == 4) batch.rows = new Drafts.Row[](0);
         vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowSignatureInvalid.selector, collector));
-        escrow.settleBatch(batch, signature);
+        escrow.settleBatch(Drafts.encode(batch), signature);
     }
 
     function test_Settle_AsksAContractCollector() public {
         collector = address(new WalletDouble(vm.addr(COLLECTOR_KEY)));
         _fund(_account(), AMOUNT);
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
         bytes memory signature = _sign(COLLECTOR_KEY, _batchDigest(batch));
         WalletDouble(collector).setWilling(false);
         vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowSignatureInvalid.selector, collector));
-        escrow.settleBatch(batch, signature);
+        escrow.settleBatch(Drafts.encode(batch), signature);
         WalletDouble(collector).setWilling(true);
-        vm.assertEq(escrow.settleBatch(batch, signature), 5);
+        vm.assertEq(escrow.settleBatch(Drafts.encode(batch), signature), 5);
     }
 
     function test_Settle_AnotherCollectorCannotChargeTheAccount() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
         batch.collector = address(this);
         vm.assertEq(_settle(batch), 0);
         vm.assertEq(escrow.balance(accountId).charged, 0);
     }
 
     function test_Settle_RevertWhen_Malformed() public {
-        IInferenceEscrow.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(5)));
         batch.receiptsRoot = 0;
         _settleReverts(batch, abi.encodeWithSelector(IInferenceEscrow.EscrowReceiptsRootMissing.selector, batch.batchId));
         batch.receiptsRoot = ROOT;
         batch.rows[0].parts[0].lane = 2;
         _settleReverts(batch, abi.encodeWithSelector(IInferenceEscrow.EscrowLaneUnknown.selector, 2, 2));
-        batch.rows[0].parts = new IInferenceEscrow.Part[](65);
+        batch.rows[0].parts = new Drafts.Part[](65);
         _settleReverts(batch, abi.encodeWithSelector(IInferenceEscrow.EscrowBatchTooLarge.selector, 65, 64));
-        batch.rows = new IInferenceEscrow.Row[](513);
+        batch.rows = new Drafts.Row[](513);
         _settleReverts(batch, abi.encodeWithSelector(IInferenceEscrow.EscrowBatchTooLarge.selector, 513, 512));
         batch.lanes = new IInferenceEscrow.Lane[](65);
         _settleReverts(batch, abi.encodeWithSelector(IInferenceEscrow.EscrowBatchTooLarge.selector, 65, 64));
     }
 
+    /// Cut anywhere within a row, or with a key that is neither own nor granted.
+    function testFuzz_Settle_RevertWhen_RowsAreMalformed(uint256 length, uint8 granted) public {
+        IInferenceEscrow.Batch memory batch = Drafts.encode(_batch(_row(PAYER_KEY, 0, 10, _parts(3, 4))));
+        bytes memory good = batch.rows;
+        length = _bound(length, 1, good.length - 1);
+        batch.rows = new bytes(length);
+        for (uint256 i = 0; i < length; ++i) batch.rows[i] = good[i];
+        bytes memory reason = abi.encodeWithSelector(IInferenceEscrow.EscrowRowMalformed.selector, 0);
+        _encodedReverts(batch, reason);
+        batch.rows = bytes.concat(good, batch.rows);
+        _encodedReverts(batch, abi.encodeWithSelector(IInferenceEscrow.EscrowRowMalformed.selector, good.length));
+        good[184] = bytes1(uint8(_bound(granted, 2, 255)));
+        batch.rows = bytes.concat(good, new bytes(255 * 20));
+        _encodedReverts(batch, reason);
+    }
+
     function test_Settle_TakesAFullBatch() public {
-        IInferenceEscrow.Row[] memory rows = new IInferenceEscrow.Row[](512);
+        Drafts.Row[] memory rows = new Drafts.Row[](512);
         for (uint128 i = 0; i < 512; ++i) {
             rows[i] = _row(PAYER_KEY, i, 512, _parts(1));
         }
-        IInferenceEscrow.Batch memory batch = _batch(rows);
+        Drafts.Batch memory batch = _batch(rows);
         IInferenceEscrow.Lane[] memory lanes = new IInferenceEscrow.Lane[](64);
         for (uint256 i = 0; i < 64; ++i) {
             lanes[i] = _lane(MODEL, provider);
@@ -431,13 +448,17 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         return royalties.income(modelId, royalties.currentEpoch());
     }
 
-    function _settleReverts(IInferenceEscrow.Batch memory batch, bytes memory reason) private {
+    function _settleReverts(Drafts.Batch memory batch, bytes memory reason) private {
+        _encodedReverts(Drafts.encode(batch), reason);
+    }
+
+    function _encodedReverts(IInferenceEscrow.Batch memory batch, bytes memory reason) private {
         vm.expectRevert(reason);
         vm.prank(collector);
         escrow.settleBatch(batch, "");
     }
 
-    function _batchDigest(IInferenceEscrow.Batch memory batch) private view returns (bytes32) {
+    function _batchDigest(Drafts.Batch memory batch) private view returns (bytes32) {
         return _digest(
             keccak256(
                 abi.encode(
@@ -445,7 +466,7 @@ contract InferenceEscrowSettleTest is EscrowFixture {
                     batch.collector,
                     batch.batchId,
                     keccak256(abi.encode(batch.lanes)),
-                    keccak256(abi.encode(batch.rows)),
+                    keccak256(Drafts.encode(batch.rows)),
                     batch.receiptsRoot
                 )
             )

@@ -3,6 +3,7 @@ pragma solidity 0.8.34;
 
 import {X402Router} from "../../contracts/X402Router.sol";
 import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
+import {Drafts} from "./support/Drafts.sol";
 import {EscrowFixture} from "./support/EscrowFixture.sol";
 
 contract X402RouterTest is EscrowFixture {
@@ -32,7 +33,7 @@ contract X402RouterTest is EscrowFixture {
     function test_Sweep_MoneySettlesByTheCollectorsKey() public {
         token.mint(address(router), 10e6);
         router.sweep();
-        IInferenceEscrow.Batch memory batch = _batch(_rowOf(router.houseAccount(), COLLECTOR_KEY, 0, 1e6, _parts(1e6)));
+        Drafts.Batch memory batch = _batch(_rowOf(router.houseAccount(), COLLECTOR_KEY, 0, 1e6, _parts(1e6)));
         vm.assertEq(_settle(batch), 1e6);
         vm.assertEq(escrow.balance(router.ACCOUNT_ID()).charged, 1e6);
     }

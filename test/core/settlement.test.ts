@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isReceiptIn, receiptProof, receiptsRoot } from '../../services/core/merkle.ts'
 import type { BatchDraft, ChainEvent } from '../../services/core/ports.ts'
+import { decodeRows } from '../../services/core/rows.ts'
 import { batchOutcomeOf, compactSignature, splitLane, toBatchArgument } from '../../services/core/settlement.ts'
 
 const amount = fc.bigInt({ min: 0n, max: (1n << 80n) - 1n })
@@ -119,10 +120,11 @@ describe('a batch on chain', () => {
   it('carries what the draft says, the receipts as their root, and nothing that only the ledger knows', () => {
     const argument = toBatchArgument(draft)
     expect(argument.receiptsRoot).toBe(receiptsRoot(draft.leaves))
-    expect(argument.rows).toHaveLength(1)
-    expect(argument.rows[0]).toMatchObject({ from: 5n, ceiling: 100n, thawSeconds: 7200, parts: [{ lane: 0, amount: 7n }] })
-    expect(Object.keys(argument.rows[0] ?? {})).not.toContain('requestIds')
-    expect(getBytes(argument.rows[0]?.vs ?? '')).toHaveLength(32)
+    const rows = decodeRows(argument.rows) ?? []
+    expect(rows).toHaveLength(1)
+    expect(rows[0]).toMatchObject({ from: 5n, ceiling: 100n, thawSeconds: 7200, parts: [{ lane: 0, amount: 7n }] })
+    expect(Object.keys(rows[0] ?? {})).not.toContain('requestIds')
+    expect(getBytes(rows[0]?.vs ?? '')).toHaveLength(32)
   })
 
   it('is known by its own events only', () => {

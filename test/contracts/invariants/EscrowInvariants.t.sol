@@ -6,6 +6,7 @@ import {InferenceEscrow} from "../../../contracts/InferenceEscrow.sol";
 import {TestDollar} from "../../../contracts/TestDollar.sol";
 import {IInferenceEscrow} from "../../../contracts/interfaces/IInferenceEscrow.sol";
 import {Messages} from "../../../contracts/libraries/Messages.sol";
+import {Drafts} from "../support/Drafts.sol";
 import {CatalogDouble, ParametersDouble} from "../support/MarketDoubles.sol";
 import {TestKit} from "../support/Vm.sol";
 
@@ -285,7 +286,7 @@ contract EscrowHandler is TestKit {
     }
 
     function _settle(uint256 seed, bool again) private {
-        IInferenceEscrow.Batch memory batch;
+        Drafts.Batch memory batch;
         batch.collector = collectorOf(seed);
         if (!again) ++_batches;
         batch.batchId = bytes32(_batches);
@@ -299,16 +300,16 @@ contract EscrowHandler is TestKit {
             });
             incomeBefore[i] = _income(i);
         }
-        batch.rows = new IInferenceEscrow.Row[](3);
+        batch.rows = new Drafts.Row[](3);
         for (uint256 i = 0; i < 3; ++i) {
             batch.rows[i] = _row(uint256(keccak256(abi.encode(seed, i))), batch.collector);
         }
         vm.prank(batch.collector);
-        settled += ESCROW.settleBatch(batch, "");
+        settled += ESCROW.settleBatch(Drafts.encode(batch), "");
         royaltyIncome += _income(0) - incomeBefore[0] + _income(1) - incomeBefore[1];
     }
 
-    function _row(uint256 seed, address collector) private returns (IInferenceEscrow.Row memory row) {
+    function _row(uint256 seed, address collector) private returns (Drafts.Row memory row) {
         uint256 who = (collector == collectorOf(0) ? 0 : PAYERS) + seed % PAYERS;
         uint256 which = (seed >> 8) % KEYS;
         IInferenceEscrow.Account memory owner = account(who);
@@ -319,9 +320,9 @@ contract EscrowHandler is TestKit {
         row.key = keyOf(who, which);
         row.from = which == 0 ? ESCROW.balance(accountId).ownSpent : ESCROW.key(accountId, row.key).spent;
         if ((seed >> 16) % 8 == 0) row.from += 1;
-        row.parts = new IInferenceEscrow.Part[](2);
-        row.parts[0] = IInferenceEscrow.Part({lane: 0, amount: uint128((seed >> 32) % 60e6)});
-        row.parts[1] = IInferenceEscrow.Part({lane: 1, amount: uint128((seed >> 96) % 60e6)});
+        row.parts = new Drafts.Part[](2);
+        row.parts[0] = Drafts.Part({lane: 0, amount: uint128((seed >> 32) % 60e6)});
+        row.parts[1] = Drafts.Part({lane: 1, amount: uint128((seed >> 96) % 60e6)});
         uint128 sum = row.parts[0].amount + row.parts[1].amount;
         row.ceiling = (seed >> 24) % 8 == 0 ? row.from + sum / 2 : row.from + sum;
         bool forged = (seed >> 28) % 8 == 0;

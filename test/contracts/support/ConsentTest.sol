@@ -126,4 +126,12 @@ abstract contract ConsentTest is TestKit {
         );
         return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
+
+    function _root(bytes32 poolId, uint64 epoch) internal view returns (bytes32 root) {
+        (root,) = datasets.shareTableAt(poolId, epoch);
+    }
+
+    function _totalShares(bytes32 poolId, uint64 epoch) internal view returns (uint128 totalShares) {
+        (, totalShares) = datasets.shareTableAt(poolId, epoch);
+    }
 }

@@ -8,6 +8,7 @@ import {RoyaltyLedger} from "../../../contracts/RoyaltyLedger.sol";
 import {TestDollar} from "../../../contracts/TestDollar.sol";
 import {IInferenceEscrow} from "../../../contracts/interfaces/IInferenceEscrow.sol";
 import {Messages} from "../../../contracts/libraries/Messages.sol";
+import {Drafts} from "./Drafts.sol";
 import {CatalogDouble, ParametersDouble} from "./MarketDoubles.sol";
 import {TestKit} from "./Vm.sol";
 
@@ -101,30 +102,30 @@ abstract contract EscrowFixture is TestKit {
         );
     }
 
-    function _parts(uint128 amount) internal pure returns (IInferenceEscrow.Part[] memory parts) {
-        parts = new IInferenceEscrow.Part[](1);
-        parts[0] = IInferenceEscrow.Part({lane: 0, amount: amount});
+    function _parts(uint128 amount) internal pure returns (Drafts.Part[] memory parts) {
+        parts = new Drafts.Part[](1);
+        parts[0] = Drafts.Part({lane: 0, amount: amount});
     }
 
-    function _parts(uint128 first, uint128 second) internal pure returns (IInferenceEscrow.Part[] memory parts) {
-        parts = new IInferenceEscrow.Part[](2);
-        parts[0] = IInferenceEscrow.Part({lane: 0, amount: first});
-        parts[1] = IInferenceEscrow.Part({lane: 1, amount: second});
+    function _parts(uint128 first, uint128 second) internal pure returns (Drafts.Part[] memory parts) {
+        parts = new Drafts.Part[](2);
+        parts[0] = Drafts.Part({lane: 0, amount: first});
+        parts[1] = Drafts.Part({lane: 1, amount: second});
     }
 
     /// A row signed by `privateKey`, whose address is the row's key.
-    function _row(uint256 privateKey, uint128 from, uint128 ceiling, IInferenceEscrow.Part[] memory parts)
+    function _row(uint256 privateKey, uint128 from, uint128 ceiling, Drafts.Part[] memory parts)
         internal
         view
-        returns (IInferenceEscrow.Row memory)
+        returns (Drafts.Row memory)
     {
         return _rowOf(_account(), privateKey, from, ceiling, parts);
     }
 
-    function _rowOf(IInferenceEscrow.Account memory account, uint256 privateKey, uint128 from, uint128 ceiling, IInferenceEscrow.Part[] memory parts)
+    function _rowOf(IInferenceEscrow.Account memory account, uint256 privateKey, uint128 from, uint128 ceiling, Drafts.Part[] memory parts)
         internal
         view
-        returns (IInferenceEscrow.Row memory row)
+        returns (Drafts.Row memory row)
     {
         row.payer = account.payer;
         row.thawSeconds = account.thawSeconds;
@@ -143,13 +144,13 @@ abstract contract EscrowFixture is TestKit {
     }
 
     /// Lane 0 serves MODEL, lane 1 OTHER_MODEL.
-    function _batch(IInferenceEscrow.Row memory row) internal returns (IInferenceEscrow.Batch memory) {
-        IInferenceEscrow.Row[] memory rows = new IInferenceEscrow.Row[](1);
+    function _batch(Drafts.Row memory row) internal returns (Drafts.Batch memory) {
+        Drafts.Row[] memory rows = new Drafts.Row[](1);
         rows[0] = row;
         return _batch(rows);
     }
 
-    function _batch(IInferenceEscrow.Row[] memory rows) internal returns (IInferenceEscrow.Batch memory batch) {
+    function _batch(Drafts.Row[] memory rows) internal returns (Drafts.Batch memory batch) {
         batch.collector = collector;
         batch.batchId = bytes32(++_batches);
         batch.lanes = new IInferenceEscrow.Lane[](2);
@@ -160,21 +161,21 @@ abstract contract EscrowFixture is TestKit {
     }
 
     /// Settles as the collector and checks that what is owed stays the same, to the unit.
-    function _settle(IInferenceEscrow.Batch memory batch) internal returns (uint128 gross) {
+    function _settle(Drafts.Batch memory batch) internal returns (uint128 gross) {
         uint256 owed = escrow.owed();
         vm.prank(batch.collector);
-        gross = escrow.settleBatch(batch, "");
+        gross = escrow.settleBatch(Drafts.encode(batch), "");
         vm.assertEq(escrow.owed(), owed);
         vm.assertEq(escrow.batchRoot(batch.collector, batch.batchId), batch.receiptsRoot);
     }
 
     /// The row is skipped for `reason` and nothing is charged.
-    function _settleSkips(IInferenceEscrow.Row memory row, IInferenceEscrow.Skip reason) internal {
+    function _settleSkips(Drafts.Row memory row, IInferenceEscrow.Skip reason) internal {
         bytes32 accountId = escrow.accountIdOf(
             IInferenceEscrow.Account({payer: row.payer, collector: collector, thawSeconds: row.thawSeconds, salt: row.salt})
         );
         IInferenceEscrow.Balance memory before = escrow.balance(accountId);
-        IInferenceEscrow.Batch memory batch = _batch(row);
+        Drafts.Batch memory batch = _batch(row);
         vm.expectEmit(address(escrow));
         emit IInferenceEscrow.RowSkipped(batch.batchId, 0, reason);
         vm.assertEq(_settle(batch), 0);
