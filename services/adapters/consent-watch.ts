@@ -75,7 +75,11 @@ export class ConsentWatch implements AsyncDisposable {
         { contract: 'ModelRegistry', method: 'isServable', args: [modelId, purpose, jurisdiction, head.timestamp] },
         head.number,
       )
-      .then(readVerdict)
+      .then(readVerdict, (cause: unknown) => {
+        // A node that does not answer leaves consent unknown, as an old head does.
+        if (!(cause instanceof GranaryError) || cause.code !== 'chain.unavailable') throw cause
+        throw new GranaryError('consent.stale', 'The chain did not say whether consent is in force.', { cause })
+      })
     if (this.#verdicts.size < MAX_VERDICTS) this.#verdicts.set(key, asked)
     asked.catch(() => this.#verdicts.delete(key))
     return asked

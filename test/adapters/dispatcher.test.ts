@@ -91,7 +91,7 @@ describe('a worker on a WebSocket', () => {
     opened.known.add(wallet.address.toLowerCase())
     const child = fork(new URL('support/worker-process.ts', import.meta.url).pathname, [opened.url, wallet.privateKey])
     try {
-      await vi.waitFor(() => expect(opened.hub.workers()[0]?.ready.has(MODEL)).toBe(true), { timeout: 20_000 })
+      await vi.waitFor(() => expect(opened.hub.workers()[0]?.ready.has(MODEL)).toBe(true), { timeout: 50_000 })
       const sent = opened.hub.send(opened.hub.workers()[0]?.workerId ?? '', newJob(), LIMITS)
       const outcome = expect(sent).rejects.toMatchObject({ code: 'provider.gone' })
       await once(child, 'message')
