@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe } from 'vitest'
+import { afterAll, beforeAll, describe, vi } from 'vitest'
 import { openStage, type Stage } from '../support/cooperative.ts'
 import { bodies } from './groups/bodies.ts'
 import { consent } from './groups/consent.ts'
@@ -10,6 +10,9 @@ import { replays } from './groups/replays.ts'
 import { sessions } from './groups/sessions.ts'
 import { vouchers } from './groups/vouchers.ts'
 import { type Scene, setScene } from './support/scene.ts'
+
+// A killed gateway and the worker's way back to it may take half a minute each on a busy machine.
+vi.setConfig({ testTimeout: 240_000 })
 
 /** Every bad request gets a clear refusal, and nobody is charged for one. Groups share one real cooperative and one customer. */
 describe('bad requests to a real cooperative', () => {

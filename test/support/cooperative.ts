@@ -34,7 +34,7 @@ export async function openStage(name: string): Promise<Stage> {
       world,
       gatewayUrl,
       pid: (process) => cooperative.processes().find((entry) => entry.name === process)?.pid ?? 0,
-      untilServing: (model, timeoutMs = 60_000) => until(`${model} to be served`, () => isServing(gatewayUrl, model), timeoutMs),
+      untilServing: (model, timeoutMs = 120_000) => until(`${model} to be served`, () => isServing(gatewayUrl, model), timeoutMs),
       async [Symbol.asyncDispose]() {
         await world[Symbol.asyncDispose]()
         await cooperative.stop()

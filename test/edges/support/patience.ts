@@ -7,7 +7,7 @@ import type { Reply, Sent } from './wire.ts'
 export async function insist(
   send: (sent: Sent) => Promise<Reply>,
   sent: Sent,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<{ reply: Reply; refusals: Reply[] }> {
   const refusals: Reply[] = []
   const until = performance.now() + timeoutMs

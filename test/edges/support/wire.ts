@@ -25,7 +25,7 @@ const INFER = '/v1/infer'
 
 export function openWire(gatewayUrl: string): (sent: Sent) => Promise<Reply> {
   const { hostname, port } = new URL(gatewayUrl)
-  return ({ method = 'POST', path = INFER, headers = {}, body, timeoutMs = 30_000 }) =>
+  return ({ method = 'POST', path = INFER, headers = {}, body, timeoutMs = 90_000 }) =>
     new Promise((resolve, reject) => {
       const bytes = bytesOf(body)
       const outgoing = request({
