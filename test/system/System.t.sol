@@ -164,7 +164,7 @@ contract SystemHandler is HostileActs {
 
     /// From one state, gas of a batch of one row and one lane, for the model with the fewest payees and the one with the most.
     function compareGas(uint256 seed) external {
-        vm.assume(seed % 4 == 0);
+        vm.assume(seed % 2 == 0);
         (bytes32 fewest, bytes32 most) = (_models[0], _models[0]);
         for (uint256 i = 0; i < _models.length; ++i) {
             if (models.serveEnd(_models[i], 0) <= block.timestamp + EPOCH) continue;
