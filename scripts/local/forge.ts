@@ -78,7 +78,9 @@ export interface Campaign {
  * every call, which makes a campaign many times slower.
  */
 export function readCampaign({ code, output }: Outcome): Campaign {
-  const failures = [...output.matchAll(/^\[FAIL.*$/gm)].map(([line]) => line)
+  // At its end forge lists the failures a second time.
+  const [once = ''] = output.split(/^Failing tests:$/m)
+  const failures = [...once.matchAll(/^\[FAIL.*$/gm)].map(([line]) => line)
   for (const line of failures) console.error(line.slice(0, 1000))
   const calls = new Map<string, number>()
   for (const [, handler, act, called, reverted, discarded] of output.matchAll(
