@@ -1,3 +1,4 @@
+import type { Economy } from './economy.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { Tensor } from './tensors.ts'
 
@@ -66,6 +67,8 @@ export interface Chain extends AsyncDisposable {
   broadcast(transaction: SignedTransaction): Promise<void>
   /** The outcome once mined, null while it is not known. */
   outcome(hash: string): Promise<TransactionOutcome | null>
+  /** What a unit of gas costs now, in wei: base fee and tip. */
+  gasPrice(): Promise<bigint>
   /** prepare, broadcast and wait for `confirmations` (default 1). */
   submit(call: Call, options?: { confirmations?: number; timeoutMs?: number }): Promise<TransactionOutcome>
   /** The address that pays gas here; null for a read-only adapter. */
@@ -367,6 +370,13 @@ export interface BatchOutcome {
   lanes: { modelId: string; provider: string; gross: bigint; protocolFee: bigint; collectorFee: bigint; royalties: bigint }[]
 }
 
+export interface Exposure {
+  requests: number
+  amount: bigint
+  oldestServedAt: number | null
+  atRisk: bigint
+}
+
 export interface SettlementLedger {
   /** Moves COMMITTED requests of one collector into a new batch (BATCHED), atomically; null if there is too little. */
   draftBatch(options: {
@@ -376,6 +386,11 @@ export interface SettlementLedger {
     servedBefore: number
     maxRows: number
     maxLanes: number
+    /**
+     * Rows, lanes and the batch must earn their gas. Money that a thaw may take away, and lanes whose model has ended, go in
+     * whatever they cost. Left out, gas costs nothing.
+     */
+    economy?: Economy
   }): Promise<BatchDraft | null>
   /** Before the broadcast. */
   recordTransaction(batchId: string, transaction: SignedTransaction): Promise<void>
@@ -384,8 +399,14 @@ export interface SettlementLedger {
   closeBatch(outcome: BatchOutcome): Promise<{ final: number; retried: number; voided: number }>
   /** A batch that never reached the chain and never will: its requests go back to COMMITTED. */
   dropBatch(batchId: string): Promise<void>
-  /** COMMITTED and BATCHED money not final yet. */
-  exposure(collector: string): Promise<{ requests: number; amount: bigint; oldestServedAt: number | null }>
+  /** COMMITTED requests served before the time can never be credited any more: VOIDED, not charged. Returns how many. */
+  expire(options: { collector: string; servedBefore: number }): Promise<number>
+  /** FINAL batches from this block on, the newest first: where a deep reorganisation may still reach. */
+  finalBatches(collector: string, fromBlock: number): Promise<{ batchId: string; block: number; blockHash: string }[]>
+  /** The chain has dropped the block of a FINAL batch: it is OPEN again, nothing of it is booked, its transaction waits. */
+  reopenBatch(batchId: string): Promise<void>
+  /** COMMITTED and BATCHED money not final yet; `atRisk`: what waits in accounts whose thaw reaches into it. */
+  exposure(collector: string): Promise<Exposure>
 }
 
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
