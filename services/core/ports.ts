@@ -181,7 +181,7 @@ export interface Dispatcher extends AsyncDisposable {
 }
 
 // ---------------------------------------------------------------------------------------------------------- Ledger
-// The ledger's three faces, one adapter: the gateway sells, the settler settles, the indexer mirrors.
+// The ledger's faces, one adapter: the gateway sells and publishes, the settler settles, the indexer mirrors.
 
 export interface AccountConfig {
   payer: string
@@ -409,6 +409,42 @@ export interface SettlementLedger {
   exposure(collector: string): Promise<Exposure>
 }
 
+/** What a request was charged for, as it is kept. */
+export interface StoredReceipt {
+  requestId: string
+  accountId: string
+  key: string
+  sequence: bigint
+  previousHead: string
+  head: string
+  charged: bigint
+  receipt: JobReceipt
+  providerSignature: string
+  state: RequestState
+  batchId: string | null
+}
+
+/** A FINAL batch, where it was executed, and where it is published. */
+export interface SettledBatch {
+  batchId: string
+  transaction: string
+  block: number
+  cid: string | null
+}
+
+export interface PublishingLedger {
+  /** The latest first. */
+  settledBatches(collector: string, options: { limit: number; beforeBlock?: number }): Promise<SettledBatch[]>
+  settledBatch(batchId: string): Promise<(SettledBatch & { draft: BatchDraft }) | null>
+  /** In no particular order. */
+  receiptsOf(requestIds: readonly string[]): Promise<StoredReceipt[]>
+  /** FINAL batches that have no CID yet, the oldest first. */
+  unpublishedBatches(collector: string, limit: number): Promise<string[]>
+  publishedAs(batchId: string, cid: string): Promise<void>
+  /** The latest first. */
+  receipts(accountId: string, options: { limit: number; before?: bigint }): Promise<StoredReceipt[]>
+}
+
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
 export interface Mirror {
   /** An account's state is its balance and its configuration; integers are decimal strings, so that it is JSON. */
@@ -444,7 +480,7 @@ export interface MirrorLedger {
   mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
 }
 
-export interface Ledger extends SellingLedger, SettlementLedger, MirrorLedger, AsyncDisposable {
+export interface Ledger extends SellingLedger, SettlementLedger, PublishingLedger, MirrorLedger, AsyncDisposable {
   /** Throws `ledger.unavailable` when the database does not answer. */
   ping(): Promise<void>
 }
