@@ -1,4 +1,15 @@
-import { formatDollars, Granary, GranaryError, isSupport, parseDollars, purposesMask } from '../sdk/index.ts'
+import { readFileSync, writeFileSync } from 'node:fs'
+import {
+  auditReceipts,
+  formatDollars,
+  Granary,
+  GranaryError,
+  isSupport,
+  openWitness,
+  parseDollars,
+  purposesMask,
+  type ReceiptsFile,
+} from '../sdk/index.ts'
 import type { CliConfig } from './config.ts'
 
 export interface Invocation {
@@ -93,6 +104,43 @@ export const commands: Record<string, Command> = {
       }
     },
   },
+  'account receipts': {
+    usage: 'account receipts FILE --key-file F',
+    says: 'keeps all receipts of the account in a file',
+    async run(invocation) {
+      const path = argument(invocation, 0, 'FILE')
+      const file = await (await open(invocation)).account.receiptsFile()
+      writeFileSync(path, `${JSON.stringify(file, null, 1)}\n`)
+      return { lines: [`${file.receipts.length} receipts of account ${file.accountId} in ${path}`], value: file }
+    },
+  },
+  'account verify': {
+    usage: 'account verify FILE --rpc URL',
+    says: 'holds the receipts of a file against the chain; the gateway is not asked',
+    async run(invocation) {
+      const { rpcUrl } = invocation.config
+      if (rpcUrl === null) throw new GranaryError('config.invalid', 'Give --rpc URL: the chain is the witness, not the gateway.')
+      const file = readReceipts(argument(invocation, 0, 'FILE'))
+      const audit = await auditReceipts(file, openWitness(file, rpcUrl))
+      const unknown = audit.unknownSigners.map((signer) => `signed by ${signer}, which is no provider's session key now`)
+      const sums = `settled ${formatDollars(audit.settled)}, pending ${formatDollars(audit.pending)}, voided ${audit.voided}`
+      return {
+        lines: [`${audit.receipts} receipts hold: ${sums}`, ...unknown],
+        value: { ...audit, settled: `${audit.settled}`, pending: `${audit.pending}` },
+      }
+    },
+  },
+  'account batch': {
+    usage: 'account batch BATCH --rpc URL',
+    says: 'rebuilds a settled batch from its receipts and compares it with its transaction',
+    async run(invocation) {
+      const batch = await (await open(invocation)).account.auditBatch(argument(invocation, 0, 'BATCH'))
+      return {
+        lines: [`${batch.receipts} receipts make transaction ${batch.transaction}, published as ${batch.cid ?? 'nothing yet'}`],
+        value: batch,
+      }
+    },
+  },
   'account key': {
     usage: 'account key --cap DOLLARS [--label L] --key-file F',
     says: 'makes an API key; its cap is money entrusted to the gateway',
@@ -181,6 +229,14 @@ function open({ config }: Invocation): Promise<Granary> {
     ...(rpcUrl === null ? {} : { rpcUrl }),
     ...(wallet === null ? {} : { wallet }),
   })
+}
+
+function readReceipts(path: string): ReceiptsFile {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as ReceiptsFile
+  } catch (cause) {
+    throw new GranaryError('request.malformed', `${path} is no file of receipts.`, { cause })
+  }
 }
 
 function argument({ args }: Invocation, index: number, name: string): string {
