@@ -60,11 +60,10 @@ library Rows {
         assembly ("memory-safe") {
             let key := shr(96, calldataload(at))
             mstore(add(desk, 0x80), key) // payer
-            mstore(add(desk, 0xe0), shr(224, calldataload(add(at, 20)))) // thawSeconds
-            mstore(add(desk, 0x100), calldataload(add(at, 24))) // salt
+            // Two fields at once where they stand alike here and there: the first ends its word, whose other bytes stay zero.
+            calldatacopy(add(desk, 0xfc), add(at, 20), 36) // thawSeconds, salt
             mstore(add(desk, 0x240), shr(176, calldataload(add(at, 56)))) // from
-            mstore(add(desk, 0x180), shr(128, calldataload(add(at, 66)))) // ceiling
-            mstore(add(desk, 0x1a0), calldataload(add(at, 82))) // usageHead
+            calldatacopy(add(desk, 0x190), add(at, 66), 48) // ceiling, usageHead
             mstore(add(desk, 0x200), calldataload(add(at, 114))) // r
             let vs := calldataload(add(at, 146))
             mstore(add(desk, 0x1e0), add(27, shr(255, vs))) // v
