@@ -41,7 +41,7 @@ library Rows {
 
     /// @notice Notes the row that begins at `at` in the desk, and adds its parts to their lanes; the next row begins at `next`. `sum` is of those
     /// parts whose lane is creditable: what the row can raise.
-    /// @dev No overflow: `at` lies within calldata, and a row takes less than 2^11 bytes; 512 times 64 amounts have less than 96 bits.
+    /// @dev No overflow: `at` lies within calldata, a row takes less than 2^11 bytes, and no calldata has room for 2^176 amounts of 80 bits.
     function read(Desk memory desk, uint256 at, uint256 end) internal pure returns (uint256 next, uint256 sum) {
         uint256 granted;
         uint256 part;
