@@ -94,6 +94,7 @@ export const people: Record<string, (named: Named) => unknown> = {
     return read('CooperativeGovernor', 'proposalProposer', id)
   },
   'CooperativeGovernor.castVoteBySig': ({ args }) => args[2],
+  'CooperativeGovernor.castVoteWithReasonAndParamsBySig': ({ args }) => args[2],
 }
 
 /**

@@ -58,7 +58,7 @@ contract MembershipSignaturesTest is CooperativeTest, SignatureAttacks {
     }
 
     /// One admission carries five signatures; each is attacked while the other four are good.
-    function _joining(uint256 index, Act memory act) private view returns (Act memory) {
+    function _joining(uint256 index, Act memory act) private pure returns (Act memory) {
         (act.deadline, act.expiry) = (DEADLINE, IMembership.MembershipSignatureExpired.selector);
         string[3] memory types = ["Application", "Admission", "Vouch"];
         uint256[3] memory keys = [NEWCOMER, REGISTRAR_KEY, genesisKey(2)];
