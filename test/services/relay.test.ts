@@ -89,7 +89,11 @@ describe.skipIf(missing !== null)(`the relay${missing ? ` (skipped: ${missing})`
     const signature = await sign(owner, 'DatasetRegistry', 'WithdrawDataset', { datasetId })
     return { contract: 'DatasetRegistry', method: 'withdrawBySig', args: [datasetId, owner.address, signature] }
   }
-  async function narrowing(owner: Wallet, datasetId: string, change: { endsAt?: number; removePurposes?: number }): Promise<Call> {
+  async function narrowing(
+    owner: Wallet,
+    datasetId: string,
+    change: { endsAt?: number; removePurposes?: number },
+  ): Promise<Call> {
     const value = { removePurposes: 0, removeJurisdictions: 0n, endsAt: 0, ...change }
     const signature = await sign(owner, 'DatasetRegistry', 'NarrowDataset', { datasetId, ...value, deadline: FAR })
     return { contract: 'DatasetRegistry', method: 'narrowBySig', args: [datasetId, value, FAR, signature] }
