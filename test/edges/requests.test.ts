@@ -9,6 +9,7 @@ import { relay } from './groups/relay.ts'
 import { replays } from './groups/replays.ts'
 import { sessions } from './groups/sessions.ts'
 import { signedActs } from './groups/signed-acts.ts'
+import { verbs } from './groups/verbs.ts'
 import { vouchers } from './groups/vouchers.ts'
 import { type Scene, setScene } from './support/scene.ts'
 
@@ -30,6 +31,6 @@ describe('bad requests to a real cooperative', () => {
     await stage?.[Symbol.asyncDispose]()
   }, 60_000)
 
-  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, signedActs, paths])
+  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, signedActs, verbs, paths])
     group(current)
 })
