@@ -74,7 +74,8 @@ export function verbs(scene: () => Scene): void {
       const modelId = models[0]?.modelId ?? ''
       await granary(path('own.key'), 'provide', 'offer', modelId, '--unit', 'text', '--price', '0.0004')
       const offer = () => world().read<{ active: boolean; unitPrice: bigint }>('ProviderRegistry', 'offer', address, modelId)
-      expect(await offer()).toMatchObject({ active: true, unitPrice: 400n })
+      const { active, unitPrice } = await offer()
+      expect({ active, unitPrice }).toEqual({ active: true, unitPrice: 400n })
       await granary(path('own.key'), 'provide', 'end-offer', modelId)
       expect((await offer()).active).toBe(false)
     })
