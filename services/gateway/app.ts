@@ -51,7 +51,9 @@ export async function openApp(options: {
 }
 
 function refuse(reply: FastifyReply, error: GranaryError) {
-  if (error.retryable) reply.header('retry-after', '1')
+  // Null is never: what is larger than a whole budget.
+  const { retryAfterSeconds = 1 } = error.evidence
+  if (error.retryable && typeof retryAfterSeconds === 'number') reply.header('retry-after', String(retryAfterSeconds))
   return reply.code(error.status).type('application/problem+json').send(problemOf(error))
 }
 
