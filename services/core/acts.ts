@@ -3,28 +3,28 @@
  * gateway relays these, and so does anybody else.
  *
  * - `act`: a person's, by their signature
- * - `end`: a person's, which takes away what they had given or started
+ * - `ending`: a person's, which takes away what they had given or started
  * - `admission`: a newcomer's; the registrar's and members' signatures and the limit of growth bound it
  * - `errand`: nobody's in particular
  */
-export type ActKind = 'act' | 'end' | 'admission' | 'errand'
+export type ActKind = 'act' | 'ending' | 'admission' | 'errand'
 
 export const acts = {
   Membership: {
     join: 'admission',
     activate: 'errand',
-    leaveBySig: 'end',
+    leaveBySig: 'ending',
     startRotationBySig: 'act',
-    cancelRotationBySig: 'end',
+    cancelRotationBySig: 'ending',
     finishRotation: 'act',
   },
   DatasetRegistry: {
     storeTerms: 'errand',
     registerBySig: 'act',
-    narrowBySig: 'end',
-    withdrawBySig: 'end',
+    narrowBySig: 'ending',
+    withdrawBySig: 'ending',
     announceShareTableBySig: 'act',
-    withdrawFromPoolBySig: 'end',
+    withdrawFromPoolBySig: 'ending',
     proveExit: 'errand',
   },
   ModelRegistry: { registerBySig: 'act', sync: 'errand' },
@@ -39,7 +39,7 @@ export const acts = {
   InferenceEscrow: {
     depositWithAuthorization: 'act',
     grantKeyBySig: 'act',
-    revokeKeyBySig: 'end',
+    revokeKeyBySig: 'ending',
     startThawBySig: 'act',
     cancelThawBySig: 'act',
     withdrawBySig: 'act',
@@ -49,7 +49,7 @@ export const acts = {
   RoyaltyLedger: { pull: 'errand', claimBySig: 'act' },
   CooperativeGovernor: {
     proposeBySig: 'act',
-    cancelBySig: 'end',
+    cancelBySig: 'ending',
     castVoteBySig: 'act',
     castVoteWithReasonAndParamsBySig: 'act',
     queue: 'errand',

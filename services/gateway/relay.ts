@@ -48,7 +48,7 @@ export function openRelay(options: { chain: Chain; settings: RelaySettings; cloc
     const waitMs = draw(from, { acts: 1, gas })
     if (waitMs > 0) throw spent(act, payers, waitMs)
     const outcome = await settle(from, gas, () => chain.submit(act.call))
-    if (act.kind === 'end' || onceForAll.has(act.name)) remember(act.key, outcome)
+    if (act.kind === 'ending' || onceForAll.has(act.name)) remember(act.key, outcome)
     log.info({ event: 'act.relayed', act: act.name, payers, transaction: outcome.hash, gasUsed: outcome.gasUsed.toString() })
     return outcome
   }
@@ -111,7 +111,7 @@ async function payersOf(
   if (act.kind === 'errand') return { payers: 'errands', from: [minute, errands] }
   const person = await personOf(act, chain)
   const isMember = await isMemberNow(person, chain)
-  if (act.kind === 'end' && !done) {
+  if (act.kind === 'ending' && !done) {
     if (act.name === 'DatasetRegistry.withdrawFromPoolBySig' && !isMember) return { payers: 'exits', from: [exits] }
     if (await isUnrefusable(act, { chain, budgets })) return { payers: 'nobody', from: [] }
   }

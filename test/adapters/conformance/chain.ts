@@ -64,6 +64,17 @@ export function chainConformance(name: string, open: () => Promise<ChainWorld>):
       expect(await world.reader.read(call, block - 1)).toMatchObject({ name: '' })
     })
 
+    it('estimates what a call would use, or why it would be refused, without sending it', async () => {
+      const head = await world.first.head()
+      const estimated = await world.first.estimate(registerProvider('estimated'))
+      const refused = { contract: 'ProviderRegistry', method: 'setOffer', args: [`0x${'11'.repeat(32)}`, 0, 5n] }
+      expect((await refusalOf(world.first.estimate(refused))).evidence.error).toMatch(/^Provider/)
+      expect(await world.first.head()).toEqual(head)
+      const { gasUsed } = await world.first.submit(registerProvider('estimated'))
+      expect(gasUsed).toBeLessThanOrEqual(estimated)
+      expect(gasUsed).toBeGreaterThan(estimated / 2n)
+    })
+
     it("decodes a contract's typed refusal before anything is sent", async () => {
       const head = await world.first.head()
       const call = { contract: 'ProviderRegistry', method: 'setOffer', args: [`0x${'11'.repeat(32)}`, 0, 5n] }
