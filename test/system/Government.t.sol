@@ -4,7 +4,7 @@ pragma solidity 0.8.34;
 import {GovernmentInvariants} from "./support/Invariants.sol";
 
 /// Members, proposals on their whole way, the guardian, and every role that tries more than its office.
-/// forge-config: default.invariant.depth = 500
+/// forge-config: default.invariant.depth = 1000
 contract GovernmentSuite is GovernmentInvariants {
     function _chooseActs() internal override {
         _governmentActs();

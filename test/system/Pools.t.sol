@@ -4,7 +4,7 @@ pragma solidity 0.8.34;
 import {PoolInvariants} from "./support/Invariants.sol";
 
 /// Income, pulls and claims under changing share tables.
-/// forge-config: default.invariant.depth = 500
+/// forge-config: default.invariant.depth = 1000
 contract PoolsSuite is PoolInvariants {
     function _chooseActs() internal override {
         _poolActs();

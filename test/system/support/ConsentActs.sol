@@ -76,7 +76,7 @@ abstract contract ConsentActs is SystemWorld {
 
     function registerDataset(uint256 seed) external {
         seed = _begin(seed);
-        if (_offers.length >= WINDOW && !_isAsKept(_offers.length - WINDOW)) consentWasWrong = true;
+        if (_offers.length >= WINDOW && !_isAsKept(_offers.length - WINDOW)) consentWasWrong = _wrong("I13: as its owner left it");
         _registerDataset(seed, seed % 4 == 0);
     }
 
@@ -134,7 +134,7 @@ abstract contract ConsentActs is SystemWorld {
         Offered storage offer = _offers[_offerAt(seed)];
         uint32 removed = uint32(1 << ((seed >> 16) % PURPOSES));
         uint40 soonest = _now() + offer.noticeSeconds;
-        uint40 end = (seed >> 24) % 8 == 0 ? _now() + uint40((seed >> 32) % 4 days) : 0;
+        uint40 end = (seed >> 24) % 4 == 0 ? _now() + uint40((seed >> 32) % (seed & 1 == 0 ? 1 hours : 4 days)) : 0;
         if (end != 0 && end < soonest) end = soonest;
         uint256 jurisdictions = 1 << (seed >> 64) % 256;
         IDatasetRegistry.Narrowing memory narrowing = IDatasetRegistry.Narrowing(removed, jurisdictions, end);
@@ -173,7 +173,7 @@ abstract contract ConsentActs is SystemWorld {
         uint256 index = _offerAt(seed);
         vm.assume(_offers[index].withdrawn);
         _withdraw(index, seed);
-        if (!_isAsKept(index)) consentWasWrong = true;
+        if (!_isAsKept(index)) consentWasWrong = _wrong("I13: as its owner left it");
     }
 
     function _withdraw(uint256 index, uint256 seed) private {
@@ -187,7 +187,7 @@ abstract contract ConsentActs is SystemWorld {
             : abi.encodeCall(datasets.withdrawBySig, (offer.id, _person(by), signature));
         if (direct) vm.prank(_person(by));
         (bool done,) = address(datasets).call(call);
-        if (!done) withdrawalFailed = true;
+        if (!done) withdrawalFailed = _wrong("I10: withdrawal never fails");
     }
 
     // Leave a pool
@@ -210,7 +210,7 @@ abstract contract ConsentActs is SystemWorld {
             );
         if (direct) vm.prank(_person(person));
         (bool done,) = address(datasets).call(call);
-        if (!done || datasets.leftPool(pool, _person(person)) != _now()) withdrawalFailed = true;
+        if (!done || datasets.leftPool(pool, _person(person)) != _now()) withdrawalFailed = _wrong("I10: withdrawal never fails");
         _leftAt[pool][person] = _now();
     }
 
@@ -223,7 +223,7 @@ abstract contract ConsentActs is SystemWorld {
             (bool found, uint256 index, uint256 leaf) = _leafOf(pool, person, seed >> 16);
             if (!found) continue;
             Table storage table = _tables[pool][index];
-            if (!datasets.proveExit(pool, _person(person), index, _shareOf(table, leaf), _proofOf(table, leaf))) exitWasWrong = true;
+            if (!datasets.proveExit(pool, _person(person), index, _shareOf(table, leaf), _proofOf(table, leaf))) exitWasWrong = _wrong("I13: exits are the leaver's");
             _exits[pool].push(_now());
             _proven[pool] |= 1 << person;
             return;
@@ -241,7 +241,7 @@ abstract contract ConsentActs is SystemWorld {
         Table storage table = _tables[pool][index];
         uint128 shares = _shareOf(table, leaf);
         if (_leftAt[pool][person] != 0) ++shares;
-        if (datasets.proveExit(pool, _person(person), index, shares, _proofOf(table, leaf))) exitWasWrong = true;
+        if (datasets.proveExit(pool, _person(person), index, shares, _proofOf(table, leaf))) exitWasWrong = _wrong("I13: exits are the leaver's");
     }
 
     function _leafOf(bytes32 pool, uint256 person, uint256 seed) internal view returns (bool found, uint256 index, uint256 leaf) {

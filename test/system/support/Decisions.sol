@@ -132,7 +132,7 @@ abstract contract Decisions is MemberActs {
     }
 
     function _kept(bool same) private {
-        if (!same) decisionWasLost = true;
+        if (!same) decisionWasLost = _wrong("I18: what was decided is done");
     }
 
     function _arguments(bytes memory decision) private pure returns (bytes memory data) {

@@ -39,7 +39,7 @@ abstract contract HostileActs is GovernanceActs {
         _suspendedIn[model] = _mandate;
         // It does not lift what members decided.
         if (until > _suspendedUntil[model]) _suspendedUntil[model] = until;
-        if (models.model(_models[model].id).suspendedUntil != _suspendedUntil[model]) guardianOverstayed = true;
+        if (models.model(_models[model].id).suspendedUntil != _suspendedUntil[model]) guardianOverstayed = _wrong("I19: the guardian's bounds");
     }
 
     /// After its mandate, against its own replacement, for longer than 14 days, twice in a mandate, or by somebody else.
@@ -53,7 +53,7 @@ abstract contract HostileActs is GovernanceActs {
             uint256 which = _live[(seed >> 32) % _live.length];
             vm.assume(over || bytes4(_proposals[which].data) == governor.setGuardian.selector);
             try this.cancelFor(which) {
-                guardianOverstayed = true;
+                guardianOverstayed = _wrong("I19: the guardian's bounds");
             } catch {}
             return;
         }
@@ -63,7 +63,7 @@ abstract contract HostileActs is GovernanceActs {
         vm.assume(over || long || kind == 2 || _suspendedIn[model] == _mandate);
         vm.prank(by);
         try governor.guardianSuspend(address(models), _models[model].id, until) {
-            guardianOverstayed = true;
+            guardianOverstayed = _wrong("I19: the guardian's bounds");
         } catch {}
     }
 
@@ -109,7 +109,7 @@ abstract contract HostileActs is GovernanceActs {
     function _attack(address role, address target, bytes memory data) private {
         vm.prank(role);
         (bool done,) = target.call(data);
-        if (done) roleOverstepped = true;
+        if (done) roleOverstepped = _wrong("I13, I19: no role oversteps");
     }
 
     function _role(uint256 seed) private view returns (address) {
@@ -154,7 +154,7 @@ abstract contract HostileActs is GovernanceActs {
         if (kind == 7) vm.assume((id = _offers[_offerAt(seed >> 24)].id) != offer.id);
         bytes memory signature = _sign(PERSON + offer.owner, keccak256(abi.encodePacked(hex"1901", domain, structHash)));
         try datasets.narrowBySig(id, narrowing, deadline, signature) {
-            forgeryPassed = true;
+            forgeryPassed = _wrong("I14: signatures bind");
         } catch {}
     }
 
@@ -167,7 +167,7 @@ abstract contract HostileActs is GovernanceActs {
             address key = addressOf(GRANTED + (seed >> 16) % GRANTED_KEYS);
             bytes memory grant = _signFor(keyOf(index, 0), address(escrow), Messages.hashGrantKey(idOf(index), key, 1e12, NEVER, type(uint32).max));
             try escrow.grantKeyBySig(account(index), key, 1e12 + 1, NEVER, type(uint32).max, grant) {
-                forgeryPassed = true;
+                forgeryPassed = _wrong("I14: signatures bind");
             } catch {}
             return;
         }
@@ -175,7 +175,7 @@ abstract contract HostileActs is GovernanceActs {
         bytes memory signature = _signFor(keyOf(index, 0), address(escrow), Messages.hashStartThaw(idOf(index), 1, nonce, block.timestamp));
         uint256 of_ = kind == 0 ? (index + 3) % 6 + index / 6 * 6 : index; // the same payer's other account
         try escrow.startThawBySig(account(of_), kind == 1 ? 2 : 1, kind == 2 ? nonce + 1 : nonce, block.timestamp, signature) {
-            forgeryPassed = true;
+            forgeryPassed = _wrong("I14: signatures bind");
         } catch {}
     }
 }

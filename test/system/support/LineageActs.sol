@@ -36,6 +36,7 @@ abstract contract LineageActs is ConsentActs {
         uint256 royaltiesPpm;
         bool refused;
         uint32 granted; // by all datasets and parents
+        uint32 offered; // by the datasets alone
     }
 
     Published[] internal _models;
@@ -67,22 +68,24 @@ abstract contract LineageActs is ConsentActs {
     function attackLineage(uint256 seed) external {
         seed = _begin(seed);
         bool wide = (seed >> 8) % 4 == 0;
-        Draft memory draft = _drafted(seed, wide ? 30 + (seed >> 16) % 4 : 1 + (seed >> 16) % 3, wide ? 2 : (seed >> 24) % 3, true);
-        IModelRegistry.Registration memory registration = draft.registration;
         uint256 kind = (seed >> 32) % 4;
-        if (!draft.refused && kind == 0) registration.purposes |= _notIn(draft.granted, seed >> 64);
+        uint256 parents = kind == 0 ? 1 : (seed >> 24) % 3;
+        Draft memory draft = _drafted(seed, wide ? 32 - (seed >> 16) % 3 : 1 + (seed >> 16) % 3, parents, !wide && kind == 3);
+        IModelRegistry.Registration memory registration = draft.registration;
+        if (!draft.refused && kind == 0) registration.purposes |= _missing(draft, seed >> 64);
         else if (!draft.refused && kind == 1) registration.authorPpm = uint32(850_001 - draft.royaltiesPpm);
         else if (!draft.refused && kind == 2) registration.datasets[0].ppm = _offers[draft.seats[0].offer].royaltyPpm - 1;
         else vm.assume(draft.refused);
         vm.prank(registration.author);
         try models.register(registration) {
-            lineageWasWrong = true;
-            if (!draft.refused && kind == 0) purposesWidened = true;
+            if (!draft.refused && kind == 0) purposesWidened = _wrong("I12: no purpose is added");
+            lineageWasWrong = _wrong("I15: bounds of lineages");
         } catch {}
     }
 
-    /// One more purpose, of the first eight where one of them is missing.
-    function _notIn(uint32 granted, uint256 seed) private pure returns (uint32 purpose) {
+    /// One more purpose: one that only a parent lacks, else one that some dataset lacks.
+    function _missing(Draft memory draft, uint256 seed) private pure returns (uint32 purpose) {
+        uint32 granted = draft.offered & ~draft.granted != 0 ? draft.granted | ~draft.offered : draft.granted;
         for (uint256 i = 0; i < PURPOSES; ++i) {
             purpose = uint32(1 << ((seed + i) % PURPOSES));
             if (granted & purpose == 0) return purpose;
@@ -100,7 +103,7 @@ abstract contract LineageActs is ConsentActs {
         for (uint256 i = 0; i < draft.count; ++i) model.seats.push(draft.seats[i]);
         if (draft.registration.authorPpm != 0) model.seats.push(Seat(id, draft.registration.authorPpm, false, 0, 0));
         model.ends = _referenceEnds(model);
-        if (!isPublishedAsKept(_models.length - 1)) lineageWasWrong = true;
+        if (!isPublishedAsKept(_models.length - 1)) lineageWasWrong = _wrong("I15: bounds of lineages");
     }
 
     function _drafted(uint256 seed, uint256 datasetCount, uint256 parentCount, bool endedToo) internal view returns (Draft memory draft) {
@@ -109,7 +112,7 @@ abstract contract LineageActs is ConsentActs {
         registration.author = _person(seed >> 40);
         registration.onnxDigest = bytes32(_models.length + 1);
         registration.manifestDigest = bytes32(seed);
-        registration.purposes = uint32(1 << PURPOSES) - 1;
+        (registration.purposes, draft.offered) = (uint32(1 << PURPOSES) - 1, uint32(1 << PURPOSES) - 1);
         registration.datasets = new IModelRegistry.DatasetShare[](datasetCount);
         uint256 first = datasetCount < 8 && _offers.length > WINDOW ? _offers.length - WINDOW : 0;
         uint256 at = (seed >> 48) % (_offers.length - first);
@@ -159,6 +162,7 @@ abstract contract LineageActs is ConsentActs {
         if (!seat.isDataset) return;
         Offered storage offer = _offers[seat.offer];
         draft.registration.purposes &= offer.purposes;
+        draft.offered &= offer.purposes;
         if (!_isTrainable(seat.offer)) draft.refused = true;
     }
 
@@ -186,8 +190,8 @@ abstract contract LineageActs is ConsentActs {
         models.sync(model.id);
         uint40[PURPOSES] memory expected = _referenceEnds(model);
         for (uint8 purpose = 0; purpose < PURPOSES; ++purpose) {
-            if (models.serveEnd(model.id, purpose) != expected[purpose]) syncWasWrong = true;
-            if (expected[purpose] > model.ends[purpose]) endRose = true;
+            if (models.serveEnd(model.id, purpose) != expected[purpose]) syncWasWrong = _wrong("I16: synced = recomputed");
+            if (expected[purpose] > model.ends[purpose]) endRose = _wrong("I16: no end rises");
         }
         model.ends = expected;
     }

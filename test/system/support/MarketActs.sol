@@ -65,7 +65,7 @@ abstract contract MarketActs is PayerActs {
         Plan memory plan = _plan(seed, _lastBatch[collector], false);
         vm.assume(plan.sum != 0);
         vm.prank(plan.batch.collector);
-        if (escrow.settleBatch(plan.batch, "") != 0) repeatCharged = true;
+        if (escrow.settleBatch(plan.batch, "") != 0) repeatCharged = _wrong("I4: no batch twice");
     }
 
     function setCollectorFee(uint256 seed) external {
@@ -85,8 +85,8 @@ abstract contract MarketActs is PayerActs {
             vm.prank(plan.batch.collector);
             gross = escrow.settleBatch(plan.batch, "");
         }
-        if (gross != plan.sum) rowWasWrong = true;
-        if (gross > plan.sum && plan.anyLate) lateWasCredited = true;
+        if (gross > plan.sum && plan.anyLate) lateWasCredited = _wrong("I11: nothing late is credited");
+        if (gross != plan.sum) rowWasWrong = _wrong("I4: each row by the reference");
         _credit(plan);
     }
 
@@ -236,14 +236,15 @@ abstract contract MarketActs is PayerActs {
         bool blocked = _block(owner, seed >> 8);
         if (blocked) {
             try escrow.claimCreditFor(owner) {
-                blockedHarmed = true;
+                blockedHarmed = _wrong("I8: the blocked only");
+                return;
             } catch {}
         }
         if (blocked || seed >> 16 & 3 == 0) {
             vm.prank(owner);
-            if (escrow.claimCredit(ELSEWHERE) != amount) payoutWasWrong = true;
+            if (escrow.claimCredit(ELSEWHERE) != amount) payoutWasWrong = _wrong("I9: each payout is exact");
         } else if (escrow.claimCreditFor(owner) != amount) {
-            payoutWasWrong = true;
+            payoutWasWrong = _wrong("I9: each payout is exact");
         }
         due[owner] = 0;
         claimed += amount;

@@ -102,7 +102,7 @@ abstract contract PayerActs is LineageActs {
         address payer = account(index).payer;
         uint256 before = token.balanceOf(payer);
         escrow.withdraw(account(index), payer);
-        if (token.balanceOf(payer) != before + due) payoutWasWrong = true;
+        if (token.balanceOf(payer) != before + due) payoutWasWrong = _wrong("I9: each payout is exact");
         delete _thaws[index];
         _purses[index].deposit -= due;
         withdrawn += due;
@@ -115,7 +115,7 @@ abstract contract PayerActs is LineageActs {
         vm.assume(_now() < _thaws[index].endsAt || _thaws[index].amount == 0);
         vm.prank(account(index).payer);
         try escrow.withdraw(account(index), ELSEWHERE) {
-            payoutWasWrong = true;
+            payoutWasWrong = _wrong("I9: each payout is exact");
         } catch {}
     }
 

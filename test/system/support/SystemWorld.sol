@@ -73,6 +73,8 @@ abstract contract SystemWorld is TestKit {
     mapping(uint256 key => address) private _addresses;
     mapping(address verifier => bytes32) private _domains;
     bytes32[ACCOUNTS] private _ids;
+    /// The first invariant that an act saw broken; the next act fails by its name, before the broken state makes another fail.
+    bytes32 private _violated;
 
     constructor() {
         vm.warp(START);
@@ -165,10 +167,16 @@ abstract contract SystemWorld is TestKit {
 
     /// Spreads what the runner draws, which is often small, extreme or repeated. Some time passes too: no call is spent on that alone.
     function _begin(uint256 seed) internal returns (uint256 mixed) {
+        if (_violated != 0) vm.assertTrue(false, string(abi.encodePacked(_violated)));
         mixed = _mix(seed, 0);
         uint256 kind = mixed >> 250;
         if (kind < 12) vm.warp(block.timestamp + 1 + (mixed >> 200) % 10 minutes);
         if (kind > 60) vm.warp(block.timestamp + 1 + (mixed >> 200) % 3 hours);
+    }
+
+    function _wrong(bytes32 what) internal returns (bool) {
+        if (_violated == 0) _violated = what;
+        return true;
     }
 
     function _warpTo(uint256 at) internal {
