@@ -84,12 +84,12 @@ abstract contract RoyaltyActs is MarketActs {
         (bool found, uint256 model, uint256 seat, uint64 epoch) = _pooledAt(seed);
         vm.assume(found);
         bytes32 pool = _models[model].seats[seat].id;
+        uint256 kind = (seed >> 144) % 5;
+        if (kind == 2) _pull(model, seat, epoch = _epoch());
         (IRoyaltyLedger.Claim memory claim, uint256 person) = _shareIn(pool, epoch, (seed >> 136));
         vm.assume(person != type(uint256).max && _pots[pool][epoch].pooled != 0);
-        uint256 kind = (seed >> 144) % 5;
         if (kind == 0) claim.shares += 1;
         if (kind == 1) claim.account = _person(person + 1);
-        if (kind == 2) claim.epochs = _one(_epoch());
         if (kind == 3) vm.assume(_dueOf(claim, person, epoch) == 0);
         if (kind == 4) claim.shares = 0;
         vm.prank(claim.account);
