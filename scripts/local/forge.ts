@@ -73,7 +73,7 @@ export interface Campaign {
   total: number
 }
 
-/** A failure with the calls that lead to it. */
+/** Of the calls that lead to a failure, the last. */
 const FAILURE_LINES = 80
 
 /**
@@ -84,7 +84,12 @@ export function readCampaign({ code, output }: Outcome): Campaign {
   // At its end forge lists the failures a second time.
   const [once = ''] = output.split(/^Failing tests:$/m)
   const failures = once.split(/^(?=\[(?:FAIL|PASS))/m).filter((block) => block.startsWith('[FAIL'))
-  for (const block of failures) console.error(block.split('\n').slice(0, FAILURE_LINES).join('\n'))
+  for (const block of failures) {
+    const [reason = '', ...rest] = block.split('\n')
+    const sequence = rest.filter((line) => line.includes('calldata=')).map((line) => line.replace(/^.*calldata=/, '  '))
+    const name = rest.find((line) => line.includes('invariant_'))?.trim() ?? ''
+    console.error([`${reason} ${name}`, ...sequence.slice(-FAILURE_LINES)].join('\n'))
+  }
   const calls = new Map<string, number>()
   for (const [, act = '', called, reverted, discarded] of output.matchAll(
     /^\| \w+\s+\| (\w+)\s+\| (\d+)\s+\| (\d+)\s+\| (\d+)\s+\|$/gm,
