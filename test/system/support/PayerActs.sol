@@ -61,7 +61,9 @@ abstract contract PayerActs is LineageActs {
 
     /// Tokens that arrive without an act of the escrow are nobody's.
     function probeDonation(uint256 seed) external {
-        uint256 amount = 1 + _begin(seed) % 1e6;
+        seed = _begin(seed);
+        vm.assume(seed & 7 == 0);
+        uint256 amount = 1 + (seed >> 8) % 1e6;
         token.transfer(address(escrow), amount);
         donated += amount;
     }
