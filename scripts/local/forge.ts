@@ -68,10 +68,13 @@ function endWith(child: ChildProcess): () => void {
 
 export interface Campaign {
   counts: Counts
-  /** Successful calls by handler function: neither reverted nor given up for want of a fitting state. */
+  /** Successful calls by handler function, all suites together: neither reverted nor given up for want of a fitting state. */
   calls: ReadonlyMap<string, number>
   total: number
 }
+
+/** Of the calls that lead to a failure, the last. */
+const FAILURE_LINES = 80
 
 /**
  * Reads what `forge test` prints: who passed, and how often each function of each handler did its work. Its JSON holds traces of
@@ -80,14 +83,18 @@ export interface Campaign {
 export function readCampaign({ code, output }: Outcome): Campaign {
   // At its end forge lists the failures a second time.
   const [once = ''] = output.split(/^Failing tests:$/m)
-  const failures = [...once.matchAll(/^\[FAIL.*$/gm)].map(([line]) => line)
-  for (const line of failures) console.error(line.slice(0, 1000))
+  const failures = once.split(/^(?=\[(?:FAIL|PASS))/m).filter((block) => block.startsWith('[FAIL'))
+  for (const block of failures) {
+    const [reason = '', ...rest] = block.split('\n')
+    const sequence = rest.filter((line) => line.includes('calldata=')).map((line) => line.replace(/^.*calldata=/, '  '))
+    const name = rest.find((line) => line.includes('invariant_'))?.trim() ?? ''
+    console.error([`${reason} ${name}`, ...sequence.slice(-FAILURE_LINES)].join('\n'))
+  }
   const calls = new Map<string, number>()
-  for (const [, handler, act, called, reverted, discarded] of output.matchAll(
-    /^\| (\w+)\s+\| (\w+)\s+\| (\d+)\s+\| (\d+)\s+\| (\d+)\s+\|$/gm,
+  for (const [, act = '', called, reverted, discarded] of output.matchAll(
+    /^\| \w+\s+\| (\w+)\s+\| (\d+)\s+\| (\d+)\s+\| (\d+)\s+\|$/gm,
   )) {
-    const label = `${handler}.${act}`
-    calls.set(label, (calls.get(label) ?? 0) + Number(called) - Number(reverted) - Number(discarded))
+    calls.set(act, (calls.get(act) ?? 0) + Number(called) - Number(reverted) - Number(discarded))
   }
   const passed = [...output.matchAll(/^\[PASS\]/gm)].length
   const failed = failures.length === 0 && (code !== 0 || passed === 0) ? 1 : failures.length

@@ -2,295 +2,339 @@
 pragma solidity 0.8.34;
 
 import {IDatasetRegistry} from "../../../contracts/interfaces/IDatasetRegistry.sol";
-import {IModelRegistry} from "../../../contracts/interfaces/IModelRegistry.sol";
 import {Messages} from "../../../contracts/libraries/Messages.sol";
 import {SystemWorld} from "./SystemWorld.sol";
 
-/// @title Contributors and authors: what they did is kept here a second time, as the reference of consent.
+/// @title Contributors, stewards and who leaves a pool: what they did is kept here a second time, as the reference of consent.
 abstract contract ConsentActs is SystemWorld {
-    uint256 internal constant MAX_DATASETS = 9;
-    uint256 internal constant MAX_MODELS = 8;
     uint40 internal constant NEVER = type(uint40).max;
+    uint40 internal constant RETRAIN = 6 hours;
+    uint256 internal constant PURPOSES = 8; // more than one word of packed ends holds
+    /// The datasets that acts choose among are the latest; earlier ones are checked once more when they leave the window.
+    uint256 internal constant WINDOW = 16;
+    uint256 private constant VARIANTS = 24;
 
     struct Offered {
         bytes32 id;
-        uint256 owner; // key
-        bool isPool;
-        bool withdrawn;
+        uint32 purposes; // still granted
+        uint32 offered; // by the terms
+        uint32 noticeSeconds;
+        uint32 royaltyPpm;
         uint40 endsAt;
-        uint32 purposes;
+        uint32 sunsetSeconds;
+        uint16 owner; // PERSON + owner
+        IDatasetRegistry.WithdrawalPolicy policy;
+        bool withdrawn;
+        bool isPool;
         uint256 jurisdictions;
-        IDatasetRegistry.Terms terms;
+        uint40[PURPOSES] purposeEnds;
     }
 
+    /// Accounts and shares follow from the seed: leaf i is PERSON + start + i, past the people somebody who never claims.
     struct Table {
-        uint64 fromEpoch;
         bytes32 root;
-        uint128 total;
-        address[2] accounts;
-        uint128[2] shares;
+        uint64 fromEpoch;
+        uint64 seed;
+        uint64 total;
+        uint8 leaves;
+        uint8 start;
     }
 
     Offered[] internal _offers;
-    mapping(bytes32 datasetId => uint256) internal _offerIndex;
-    mapping(bytes32 datasetId => mapping(uint8 purpose => uint40)) internal _purposeEnds;
-    mapping(bytes32 poolId => Table[]) internal _shareTables;
-    mapping(bytes32 poolId => mapping(address account => uint40)) internal _leftAt;
-    mapping(bytes32 poolId => mapping(address account => bool)) internal _proven;
+    uint256[] internal _pools; // offers
+    mapping(bytes32 poolId => Table[]) internal _tables;
+    mapping(bytes32 poolId => mapping(uint256 person => uint40)) internal _leftAt;
+    mapping(bytes32 poolId => uint256) private _proven; // a bit for each person
     mapping(bytes32 poolId => uint40[]) internal _exits;
-    bytes32[] internal _models;
-    mapping(bytes32 modelId => bytes32[]) internal _parents;
-    mapping(bytes32 modelId => mapping(uint8 purpose => uint40)) internal _lowestEnd;
+    bytes32[VARIANTS] private _termsHashes;
 
     bool public withdrawalFailed;
-    bool public syncWasWrong;
-    bool public endRose;
-    uint256 private _digests;
+    bool public consentWasWrong;
+    bool public exitWasWrong;
+
+    constructor() {
+        for (uint256 i = 0; i < VARIANTS; ++i) _termsHashes[i] = datasets.storeTerms(_termsOf(i));
+    }
+
+    /// Some hold for a day, some for longer than any run; royalties are low enough for 32 datasets in one model.
+    function _termsOf(uint256 variant) private pure returns (IDatasetRegistry.Terms memory terms) {
+        uint256 seed = _mix(variant, 77);
+        terms.validFrom = uint40(START - 1);
+        terms.validUntil = uint40(START + (variant % 6 == 1 ? 1 days : 30 days) + seed % 300 days);
+        terms.purposes = uint32(0x0f | seed >> 32 & 0xff);
+        terms.prohibitions = variant % 3 == 1 ? 0x18 : 0;
+        terms.flags = 2;
+        terms.noticeSeconds = variant % 4 == 1 ? 2 hours : 0;
+        terms.royaltyPpm = uint32((seed >> 64) % 12_000);
+        terms.withdrawal = IDatasetRegistry.WithdrawalPolicy(variant % 3);
+        if (terms.withdrawal == IDatasetRegistry.WithdrawalPolicy.Sunset) terms.sunsetSeconds = 3 hours;
+        terms.retrainSeconds = uint32(RETRAIN);
+        terms.jurisdictions = type(uint256).max;
+    }
 
     // Register
 
     function registerDataset(uint256 seed) external {
-        vm.assume(_offers.length < MAX_DATASETS);
-        _registerDataset(seed, seed % 3 == 0);
+        seed = _begin(seed);
+        if (_offers.length >= WINDOW && !_isAsKept(_offers.length - WINDOW)) consentWasWrong = _wrong("I13: as its owner left it");
+        _registerDataset(seed, seed % 4 == 0);
     }
 
-    function _registerDataset(uint256 seed, bool isPool) internal {
-        uint256 owner = PERSON + (seed >> 8) % PEOPLE;
-        IDatasetRegistry.Terms memory terms = _termsOf(_mix(seed, 1));
+    function _registerDataset(uint256 seed, bool isPool) internal returns (bytes32 id) {
+        uint256 owner = (seed >> 8) % PEOPLE;
+        uint256 variant = (seed >> 24) % VARIANTS;
+        IDatasetRegistry.Terms memory terms = _termsOf(variant);
+        if (terms.validUntil <= block.timestamp) terms = _termsOf(variant = 0);
         IDatasetRegistry.Registration memory registration = IDatasetRegistry.Registration({
-            owner: addressOf(owner),
-            commitment: bytes32(++_digests),
-            termsHash: datasets.storeTerms(terms),
+            owner: _person(owner),
+            commitment: bytes32(_offers.length + 1),
+            termsHash: _termsHashes[variant],
             salt: bytes32(seed),
             isPool: isPool,
-            recovery: _person(seed >> 16)
+            recovery: _recoveryOf(_offers.length)
         });
-        bytes32 id;
-        if (seed & 1 == 0) {
-            vm.prank(addressOf(owner));
+        if (seed >> 32 & 3 != 0) {
+            vm.prank(registration.owner);
             id = datasets.register(registration);
         } else {
             bytes32 structHash = keccak256(abi.encode(Messages.REGISTER_DATASET, registration, block.timestamp));
-            id = datasets.registerBySig(registration, block.timestamp, _signFor(owner, address(datasets), structHash));
+            id = datasets.registerBySig(registration, block.timestamp, _signFor(PERSON + owner, address(datasets), structHash));
         }
-        _offerIndex[id] = _offers.length;
-        _offers.push(Offered(id, owner, isPool, false, terms.validUntil, terms.purposes & ~terms.prohibitions, terms.jurisdictions, terms));
+        if (isPool) _pools.push(_offers.length);
+        Offered storage offer = _offers.push();
+        (offer.id, offer.owner, offer.isPool, offer.policy) = (id, uint16(owner), isPool, terms.withdrawal);
+        (offer.offered, offer.purposes) = (terms.purposes & ~terms.prohibitions, terms.purposes & ~terms.prohibitions);
+        (offer.endsAt, offer.noticeSeconds, offer.sunsetSeconds) = (terms.validUntil, terms.noticeSeconds, terms.sunsetSeconds);
+        (offer.royaltyPpm, offer.jurisdictions) = (terms.royaltyPpm, terms.jurisdictions);
     }
 
-    function _termsOf(uint256 seed) private view returns (IDatasetRegistry.Terms memory terms) {
-        terms.validFrom = uint40(START - 1);
-        terms.validUntil = _now() + 5 days + uint40(seed % 300 days);
-        terms.purposes = 0x0f | uint32(seed >> 32 & 0xff);
-        terms.prohibitions = seed % 3 == 0 ? 0x18 : 0;
-        terms.flags = 2;
-        terms.noticeSeconds = seed % 4 == 0 ? 2 hours : 0;
-        terms.royaltyPpm = uint32((seed >> 64) % 50_000);
-        terms.withdrawal = IDatasetRegistry.WithdrawalPolicy((seed >> 96) % 3);
-        if (terms.withdrawal == IDatasetRegistry.WithdrawalPolicy.Sunset) terms.sunsetSeconds = 3 hours;
-        terms.retrainSeconds = 6 hours;
-        terms.jurisdictions = type(uint256).max;
+    function _recoveryOf(uint256 offer) private view returns (address) {
+        return _person(offer * 5 + 3);
     }
 
-    function registerModel(uint256 seed) external {
-        vm.assume(_models.length < MAX_MODELS);
-        _registerModel(seed, (seed >> 8) % 3, (seed >> 16) % 3);
+    /// Whether the registry has the dataset just as its owner's and recovery's acts left it.
+    function _isAsKept(uint256 index) internal view returns (bool) {
+        Offered storage offer = _offers[index];
+        IDatasetRegistry.Dataset memory found = datasets.dataset(offer.id);
+        return found.owner == _person(offer.owner) && found.purposes == offer.purposes && found.jurisdictions == offer.jurisdictions
+            && found.endsAt == offer.endsAt && found.withdrawn == offer.withdrawn && found.isPool == offer.isPool
+            && found.recovery == _recoveryOf(index);
     }
 
-    function _registerModel(uint256 seed, uint256 datasetCount, uint256 parentCount) internal {
-        if (parentCount > _models.length) parentCount = _models.length;
-        IModelRegistry.Registration memory draft;
-        draft.author = _person(seed >> 24);
-        draft.onnxDigest = bytes32(++_digests);
-        draft.manifestDigest = bytes32(seed);
-        draft.datasets = new IModelRegistry.DatasetShare[](datasetCount);
-        draft.purposes = type(uint32).max;
-        for (uint256 i = 0; i < datasetCount; ++i) {
-            Offered storage offer = _offers[((seed >> 32) + i) % _offers.length];
-            draft.datasets[i] = IModelRegistry.DatasetShare(offer.id, offer.terms.royaltyPpm + uint32((seed >> 40) % 1000));
-        }
-        draft.parents = new bytes32[](parentCount);
-        for (uint256 i = 0; i < parentCount; ++i) {
-            draft.parents[i] = _models[((seed >> 48) + i) % _models.length];
-            draft.purposes &= models.model(draft.parents[i]).purposes;
-        }
-        // The purposes that every dataset of the lineage still grants; wider ones are refused.
-        for (uint256 i = 0; i < _offers.length; ++i) draft.purposes &= _isIn(_offers[i].id, draft) ? _offers[i].purposes : type(uint32).max;
-        draft.authorPpm = uint32((seed >> 56) % 150_000);
-        draft.derivativePpm = uint32((seed >> 72) % 30_000);
-        vm.prank(draft.author);
-        try models.register(draft) returns (bytes32 id) {
-            _models.push(id);
-            _parents[id] = draft.parents;
-            _noteEnds(id);
-        } catch {
-            // Training that is not permitted now, or shares that are too high together.
-            vm.assume(false);
-        }
+    /// Mostly one of the latest, now and then one of all.
+    function _offerAt(uint256 seed) internal view returns (uint256) {
+        uint256 count = _offers.length;
+        return seed >> 8 & 7 == 0 || count <= WINDOW ? seed % count : count - WINDOW + seed % WINDOW;
     }
 
-    function _isIn(bytes32 datasetId, IModelRegistry.Registration memory draft) private view returns (bool) {
-        for (uint256 i = 0; i < draft.datasets.length; ++i) if (draft.datasets[i].datasetId == datasetId) return true;
-        for (uint256 i = 0; i < draft.parents.length; ++i) {
-            IModelRegistry.Payee[] memory payees = models.payees(draft.parents[i]);
-            for (uint256 j = 0; j < payees.length; ++j) if (payees[j].id == datasetId) return true;
-        }
-        return false;
-    }
-
-    // Narrow, withdraw, leave a pool
+    // Narrow and withdraw
 
     function narrow(uint256 seed) external {
-        Offered storage offer = _offers[seed % _offers.length];
-        uint32 removed = uint32(1 << ((seed >> 8) % 8));
-        uint40 end = (seed >> 16) % 4 == 0 ? _now() + uint40((seed >> 24) % 4 days) : 0;
-        uint40 soonest = _now() + offer.terms.noticeSeconds;
+        seed = _begin(seed);
+        Offered storage offer = _offers[_offerAt(seed)];
+        uint32 removed = uint32(1 << ((seed >> 16) % PURPOSES));
+        uint40 soonest = _now() + offer.noticeSeconds;
+        uint40 end = (seed >> 24) % 4 == 0 ? _now() + uint40((seed >> 32) % (seed & 1 == 0 ? 1 hours : 4 days)) : 0;
         if (end != 0 && end < soonest) end = soonest;
-        vm.assume(_now() < offer.endsAt && (offer.purposes & removed != 0 || (end != 0 && end < offer.endsAt)));
-        IDatasetRegistry.Narrowing memory narrowing = IDatasetRegistry.Narrowing(removed, (seed >> 32) % 2, end);
-        if (seed & 1 == 0) {
-            vm.prank(addressOf(offer.owner));
+        uint256 jurisdictions = 1 << (seed >> 64) % 256;
+        IDatasetRegistry.Narrowing memory narrowing = IDatasetRegistry.Narrowing(removed, jurisdictions, end);
+        vm.assume(_now() < offer.endsAt && (offer.purposes & removed != 0 || offer.jurisdictions & jurisdictions != 0));
+        if (seed >> 72 & 3 != 0) {
+            vm.prank(_person(offer.owner));
             datasets.narrow(offer.id, narrowing);
         } else {
             bytes32 structHash = keccak256(abi.encode(Messages.NARROW_DATASET, offer.id, narrowing, block.timestamp));
-            datasets.narrowBySig(offer.id, narrowing, block.timestamp, _signFor(offer.owner, address(datasets), structHash));
+            datasets.narrowBySig(offer.id, narrowing, block.timestamp, _signFor(PERSON + offer.owner, address(datasets), structHash));
         }
-        for (uint8 purpose = 0; purpose < 8; ++purpose) {
-            if ((offer.purposes & removed) >> purpose & 1 == 1) _purposeEnds[offer.id][purpose] = soonest;
-        }
+        if (offer.purposes & removed != 0) offer.purposeEnds[(seed >> 16) % PURPOSES] = soonest;
         offer.purposes &= ~removed;
-        offer.jurisdictions &= ~narrowing.removeJurisdictions;
+        offer.jurisdictions &= ~jurisdictions;
         if (end != 0 && end < offer.endsAt) offer.endsAt = end;
     }
 
-    /// In whatever state the dataset is; most calls come too late to change anything, none may fail.
+    /// The first withdrawal of a dataset, by its owner or the recovery address, whatever state it is in.
     function withdrawDataset(uint256 seed) external {
-        vm.assume(seed % 4 == 0);
-        Offered storage offer = _offers[(seed >> 8) % _offers.length];
-        bytes memory signature = _signFor(offer.owner, address(datasets), Messages.hashWithdrawDataset(offer.id));
-        if (seed & 1 << 200 != 0) vm.prank(addressOf(offer.owner));
-        (bool done,) = address(datasets).call(
-            seed & 1 << 200 != 0
-                ? abi.encodeCall(datasets.withdraw, (offer.id))
-                : abi.encodeCall(datasets.withdrawBySig, (offer.id, addressOf(offer.owner), signature))
-        );
-        if (!done) withdrawalFailed = true;
-        uint40 end = _now() + offer.terms.noticeSeconds;
-        if (!offer.withdrawn && end < offer.endsAt) offer.endsAt = end;
-        offer.withdrawn = true;
+        seed = _begin(seed);
+        for (uint256 i = 0; i < WINDOW; ++i) {
+            uint256 index = _offerAt(seed + i);
+            if (_offers[index].withdrawn) continue;
+            _withdraw(index, seed);
+            uint40 end = _now() + _offers[index].noticeSeconds;
+            if (end < _offers[index].endsAt) _offers[index].endsAt = end;
+            _offers[index].withdrawn = true;
+            return;
+        }
+        vm.assume(false);
     }
 
+    /// A repeat changes nothing and does not fail.
+    function probeRepeatedWithdrawal(uint256 seed) external {
+        seed = _begin(seed);
+        uint256 index = _offerAt(seed);
+        vm.assume(_offers[index].withdrawn);
+        _withdraw(index, seed);
+        if (!_isAsKept(index)) consentWasWrong = _wrong("I13: as its owner left it");
+    }
+
+    function _withdraw(uint256 index, uint256 seed) private {
+        Offered storage offer = _offers[index];
+        uint256 by = (seed >> 40) % 4 == 0 ? index * 5 + 3 : offer.owner;
+        bool direct = seed >> 48 & 1 == 0;
+        bytes memory signature =
+            direct ? bytes("") : _signFor(PERSON + by % PEOPLE, address(datasets), Messages.hashWithdrawDataset(offer.id));
+        bytes memory call = direct
+            ? abi.encodeCall(datasets.withdraw, (offer.id))
+            : abi.encodeCall(datasets.withdrawBySig, (offer.id, _person(by), signature));
+        if (direct) vm.prank(_person(by));
+        (bool done,) = address(datasets).call(call);
+        if (!done) withdrawalFailed = _wrong("I10: withdrawal never fails");
+    }
+
+    // Leave a pool
+
     function withdrawFromPool(uint256 seed) external {
-        bytes32 pool = _poolAt(seed);
-        uint256 key = PERSON + (seed >> 8) % PEOPLE;
-        try datasets.withdrawFromPoolBySig(
-            pool, addressOf(key), _signFor(key, address(datasets), Messages.hashWithdrawFromPool(pool, addressOf(key)))
-        ) {} catch {
-            withdrawalFailed = true;
-        }
-        if (_leftAt[pool][addressOf(key)] == 0) _leftAt[pool][addressOf(key)] = _now();
+        seed = _begin(seed);
+        bytes32 pool = _offers[_poolAt(seed)].id;
+        uint256 person = (seed >> 8) % PEOPLE;
+        vm.assume(_leftAt[pool][person] == 0);
+        bool direct = seed >> 16 & 1 == 0;
+        bytes memory call = direct
+            ? abi.encodeCall(datasets.withdrawFromPool, (pool))
+            : abi.encodeCall(
+                datasets.withdrawFromPoolBySig,
+                (
+                    pool,
+                    _person(person),
+                    _signFor(PERSON + person, address(datasets), Messages.hashWithdrawFromPool(pool, _person(person)))
+                )
+            );
+        if (direct) vm.prank(_person(person));
+        (bool done,) = address(datasets).call(call);
+        if (!done || datasets.leftPool(pool, _person(person)) != _now()) withdrawalFailed = _wrong("I10: withdrawal never fails");
+        _leftAt[pool][person] = _now();
     }
 
     function proveExit(uint256 seed) external {
-        bytes32 pool = _poolAt(seed);
-        vm.assume(_shareTables[pool].length != 0);
-        uint256 index = (seed >> 8) % _shareTables[pool].length;
-        Table storage table = _shareTables[pool][index];
-        uint256 side = (seed >> 16) % 2;
-        address leaver = table.accounts[side];
-        bool proven = datasets.proveExit(pool, leaver, index, table.shares[side], _proofOf(table, side));
-        if (proven && !_proven[pool][leaver]) _exits[pool].push(_now());
-        if (proven != (_leftAt[pool][leaver] != 0)) syncWasWrong = true;
-        if (proven) _proven[pool][leaver] = true;
+        seed = _begin(seed);
+        bytes32 pool = _offers[_poolAt(seed)].id;
+        for (uint256 i = 0; i < PEOPLE; ++i) {
+            uint256 person = (seed + i) % PEOPLE;
+            if (_leftAt[pool][person] == 0 || _proven[pool] >> person & 1 == 1) continue;
+            (bool found, uint256 index, uint256 leaf) = _leafOf(pool, person, seed >> 16);
+            if (!found) continue;
+            Table storage table = _tables[pool][index];
+            if (!datasets.proveExit(pool, _person(person), index, _shareOf(table, leaf), _proofOf(table, leaf))) exitWasWrong = _wrong("I13: exits are the leaver's");
+            _exits[pool].push(_now());
+            _proven[pool] |= 1 << person;
+            return;
+        }
+        vm.assume(false);
+    }
+
+    /// The exit of somebody who has not left, with a valid proof, or of a leaver with shares that no table gives.
+    function attackExit(uint256 seed) external {
+        seed = _begin(seed);
+        bytes32 pool = _offers[_poolAt(seed)].id;
+        uint256 person = (seed >> 8) % PEOPLE;
+        (bool found, uint256 index, uint256 leaf) = _leafOf(pool, person, seed >> 16);
+        vm.assume(found && _proven[pool] >> person & 1 == 0);
+        Table storage table = _tables[pool][index];
+        uint128 shares = _shareOf(table, leaf);
+        if (_leftAt[pool][person] != 0) ++shares;
+        if (datasets.proveExit(pool, _person(person), index, shares, _proofOf(table, leaf))) exitWasWrong = _wrong("I13: exits are the leaver's");
+    }
+
+    function _leafOf(bytes32 pool, uint256 person, uint256 seed) internal view returns (bool found, uint256 index, uint256 leaf) {
+        uint256 count = _tables[pool].length;
+        if (count == 0) return (false, 0, 0);
+        index = seed % count;
+        Table storage table = _tables[pool][index];
+        leaf = (person + PEOPLE - table.start) % PEOPLE;
+        found = leaf < table.leaves;
+    }
+
+    /// One of the latest pools, as an offer; the first dataset of every run is one.
+    function _poolAt(uint256 seed) internal view returns (uint256) {
+        uint256 count = _pools.length;
+        return _pools[count > 4 ? count - 4 + (seed >> 200) % 4 : (seed >> 200) % count];
     }
 
     // Share
 
     function announceShareTable(uint256 seed) external {
-        _announce(seed);
+        seed = _begin(seed);
+        _announce(_poolAt(seed), seed);
     }
 
-    function _announce(uint256 seed) internal {
-        bytes32 pool = _poolAt(seed);
-        Table[] storage tables = _shareTables[pool];
-        vm.assume(tables.length < 12);
-        Table memory table;
-        table.accounts = [_person(seed >> 8), _person((seed >> 8) + 1 + (seed >> 16) % (PEOPLE - 1))];
-        table.shares = [1 + uint128((seed >> 24) % 100), 1 + uint128((seed >> 32) % 100)];
+    /// From two leaves to eight, now and then many: a proof has one hash to six.
+    function _announce(uint256 offer, uint256 seed) internal {
+        bytes32 pool = _offers[offer].id;
+        Table[] storage tables = _tables[pool];
+        Table storage table = tables.push();
+        (table.seed, table.start) = (uint64(seed >> 8), uint8((seed >> 8) % PEOPLE));
+        table.leaves = uint8((seed >> 72) % 8 == 0 ? 9 + (seed >> 80) % 40 : 2 + (seed >> 80) % 7);
         // A steward's total may be too high or too low: then money stays, or the first to come gets it.
-        table.total = table.shares[0] + table.shares[1] + uint128((seed >> 40) % 3) - 1;
-        bytes32[2] memory leaves = [_leaf(table, 0), _leaf(table, 1)];
-        table.root = leaves[0] < leaves[1] ? keccak256(abi.encode(leaves[0], leaves[1])) : keccak256(abi.encode(leaves[1], leaves[0]));
-        table.fromEpoch = _epoch() + 1 + uint64((seed >> 48) % 2);
-        if (tables.length != 0 && tables[tables.length - 1].fromEpoch >= table.fromEpoch) table.fromEpoch = tables[tables.length - 1].fromEpoch + 1;
-        vm.prank(addressOf(_offers[_offerIndex[pool]].owner));
-        datasets.announceShareTable(pool, IDatasetRegistry.ShareTable(table.root, table.total, table.fromEpoch, "table"));
-        tables.push(table);
+        uint64 total = uint64((seed >> 96) % 3);
+        for (uint256 i = 0; i < table.leaves; ++i) total += uint64(_shareOf(table, i));
+        table.total = total - 1;
+        (table.root,) = _climb(table, type(uint256).max);
+        uint64 from = _epoch() + 1 + uint64((seed >> 104) % 2);
+        if (tables.length > 1 && tables[tables.length - 2].fromEpoch >= from) from = tables[tables.length - 2].fromEpoch + 1;
+        vm.assume(from <= _epoch() + 900);
+        table.fromEpoch = from;
+        vm.prank(_person(_offers[offer].owner));
+        datasets.announceShareTable(pool, IDatasetRegistry.ShareTable(table.root, table.total, from, "table"));
     }
 
-    function _leaf(Table memory table, uint256 side) private pure returns (bytes32) {
-        return keccak256(bytes.concat(keccak256(abi.encode(table.accounts[side], table.shares[side]))));
+    function _shareOf(Table memory table, uint256 leaf) internal pure returns (uint128) {
+        return uint128(1 + _mix(table.seed, leaf) % 100);
     }
 
-    function _proofOf(Table memory table, uint256 side) internal pure returns (bytes32[] memory proof) {
-        proof = new bytes32[](1);
-        proof[0] = _leaf(table, 1 - side);
+    function _proofOf(Table memory table, uint256 leaf) internal view returns (bytes32[] memory proof) {
+        (, proof) = _climb(table, leaf);
     }
 
-    /// Some pool; the first dataset of every run is one.
-    function _poolAt(uint256 seed) internal view returns (bytes32) {
-        for (uint256 i = 0; i < _offers.length; ++i) {
-            Offered storage offer = _offers[(seed % _offers.length + i) % _offers.length];
-            if (offer.isPool) return offer.id;
+    /// Builds the tree of sorted pairs, an odd node goes up as it is, and notes the siblings on the way of one leaf.
+    function _climb(Table memory table, uint256 leaf) private view returns (bytes32 root, bytes32[] memory proof) {
+        uint256 count = table.leaves;
+        bytes32[] memory nodes = new bytes32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            address holder = i < PEOPLE ? _person(table.start + i) : address(uint160(uint256(keccak256(abi.encode(table.seed, i)))));
+            nodes[i] = keccak256(bytes.concat(keccak256(abi.encode(holder, _shareOf(table, i)))));
         }
-        return _offers[0].id;
-    }
-
-    // Sync
-
-    function sync(uint256 seed) external {
-        _sync(_models[seed % _models.length]);
-    }
-
-    function _sync(bytes32 modelId) internal {
-        models.sync(modelId);
-        uint32 purposes = models.model(modelId).purposes;
-        for (uint8 purpose = 0; purpose < 8; ++purpose) {
-            uint40 expected = purposes >> purpose & 1 == 1 ? referenceEnd(modelId, purpose) : 0;
-            if (models.serveEnd(modelId, purpose) != expected) syncWasWrong = true;
+        bytes32[8] memory way;
+        uint256 length = 0;
+        for (; count > 1; count = (count + 1) / 2) {
+            if (leaf != type(uint256).max) {
+                if (leaf ^ 1 < count) way[length++] = nodes[leaf ^ 1];
+                leaf /= 2;
+            }
+            for (uint256 i = 0; i < count; i += 2) {
+                if (i + 1 == count) nodes[i / 2] = nodes[i];
+                else nodes[i / 2] = _pair(nodes[i], nodes[i + 1]);
+            }
         }
-        _noteEnds(modelId);
+        proof = new bytes32[](length);
+        for (uint256 i = 0; i < length; ++i) proof[i] = way[i];
+        return (nodes[0], proof);
     }
 
-    function _noteEnds(bytes32 modelId) private {
-        for (uint8 purpose = 0; purpose < 8; ++purpose) {
-            uint40 end = models.serveEnd(modelId, purpose);
-            uint40 known = _lowestEnd[modelId][purpose];
-            if (known != 0 && end > known) endRose = true;
-            _lowestEnd[modelId][purpose] = end;
-        }
+    function _pair(bytes32 a, bytes32 b) private pure returns (bytes32) {
+        return a < b ? bytes32(_mix(uint256(a), uint256(b))) : bytes32(_mix(uint256(b), uint256(a)));
     }
 
-    /// A model's end by what people did, as this contract kept it; only the lineage is the registry's.
-    function referenceEnd(bytes32 modelId, uint8 purpose) public view returns (uint40 end) {
-        end = NEVER;
-        IModelRegistry.Payee[] memory payees = models.payees(modelId);
-        for (uint256 i = 0; i < payees.length; ++i) {
-            if (!payees[i].isDataset) continue;
-            uint40 own = _datasetEnd(_offers[_offerIndex[payees[i].id]], purpose, models.trainedAt(modelId, i));
-            if (own < end) end = own;
-        }
-    }
-
-    function _datasetEnd(Offered storage offer, uint8 purpose, uint40 trainedAt) private view returns (uint40 end) {
-        if ((offer.terms.purposes & ~offer.terms.prohibitions) >> purpose & 1 == 0) return 0;
+    /// When a dataset stops a model that holds what it learned at `trainedAt`.
+    function _datasetEnd(Offered storage offer, uint256 purpose, uint40 trainedAt) internal view returns (uint40 end) {
+        if (offer.offered >> purpose & 1 == 0) return 0;
         end = offer.endsAt;
-        uint40 narrowedEnd = _purposeEnds[offer.id][purpose];
+        uint40 narrowedEnd = offer.purposeEnds[purpose];
         if (narrowedEnd != 0 && narrowedEnd < end) end = narrowedEnd;
-        if (offer.terms.withdrawal == IDatasetRegistry.WithdrawalPolicy.KeepTrained) end = NEVER;
-        if (offer.terms.withdrawal == IDatasetRegistry.WithdrawalPolicy.Sunset) end += offer.terms.sunsetSeconds;
-        for (uint256 i = 0; i < _exits[offer.id].length; ++i) {
-            uint40 exit = _exits[offer.id][i];
-            if (exit > trainedAt && exit + offer.terms.retrainSeconds < end) end = exit + offer.terms.retrainSeconds;
+        if (offer.policy == IDatasetRegistry.WithdrawalPolicy.KeepTrained) end = NEVER;
+        if (offer.policy == IDatasetRegistry.WithdrawalPolicy.Sunset) end += offer.sunsetSeconds;
+        if (!offer.isPool) return end;
+        uint40[] storage exits = _exits[offer.id];
+        for (uint256 i = 0; i < exits.length; ++i) {
+            if (exits[i] > trainedAt && exits[i] + RETRAIN < end) end = exits[i] + RETRAIN;
         }
     }
 }

@@ -1,170 +1,247 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
-import {IModelRegistry} from "../../../contracts/interfaces/IModelRegistry.sol";
 import {IRoyaltyLedger} from "../../../contracts/interfaces/IRoyaltyLedger.sol";
 import {Messages} from "../../../contracts/libraries/Messages.sol";
 import {MarketActs} from "./MarketActs.sol";
 
 /// @title Pulls and claims, in any order and however late; every claim is compared with the table of its own epoch.
 abstract contract RoyaltyActs is MarketActs {
+    struct Pot {
+        uint128 pooled;
+        uint128 paid;
+    }
+
+    mapping(uint256 model => mapping(uint256 seat => mapping(uint64 epoch => uint256))) internal _pulled;
+    mapping(bytes32 payeeId => mapping(uint64 epoch => Pot)) internal _pots;
+    mapping(bytes32 poolId => mapping(uint64 epoch => mapping(uint256 person => uint256))) internal _drawn;
+    uint256 private _claimNonces;
+
     uint256 public royaltiesPaid;
+    bool public pullWasWrong;
     bool public claimWasWrong;
     bool public orderMattered;
 
+    // Pull
+
     function pull(uint256 seed) external {
-        vm.assume(_epochs.length != 0);
-        (bytes32 modelId, uint256 index,) = _payeeAt(seed);
-        vm.assume(royalties.pull(modelId, index, _one(_epochs[(seed >> 32) % _epochs.length])) != 0);
+        seed = _begin(seed);
+        (bool found, uint256 model, uint64 epoch) = _incomeAt(seed);
+        vm.assume(found);
+        uint256 count = _models[model].seats.length;
+        for (uint256 i = 0; i < count && i < 4; ++i) if (_pull(model, ((seed >> 128) + i) % count, epoch) != 0) return;
+        vm.assume(false);
     }
 
+    /// Rounds down on the running total.
+    function _pull(uint256 model, uint256 seat, uint64 epoch) internal returns (uint256 fresh) {
+        Seat storage payee = _models[model].seats[seat];
+        uint256 part = _income[model][epoch] * payee.ppm / _models[model].payeesPpm;
+        fresh = part - _pulled[model][seat][epoch];
+        if (fresh == 0) return 0;
+        if (royalties.pull(_models[model].id, seat, _one(epoch)) != fresh) pullWasWrong = _wrong("I6: each pull its share");
+        _pulled[model][seat][epoch] = part;
+        _pots[payee.id][epoch].pooled += uint128(fresh);
+    }
+
+    // Claim
+
     function claimAlone(uint256 seed) external {
-        (bytes32 id, uint64 epoch) = _closedPot(seed);
-        vm.assume(!datasets.isPool(id));
-        uint128 due = royalties.pool(id, epoch) - royalties.paid(id, epoch);
-        vm.assume(due != 0);
-        address owner = _ownerOf(id);
-        _claim(seed, IRoyaltyLedger.Claim(id, owner, _one(epoch), 0, new bytes32[](0)), due);
+        seed = _begin(seed);
+        (bool found, uint256 model, uint64 epoch) = _incomeAt(seed);
+        vm.assume(found && epoch < _epoch());
+        uint256 count = _models[model].seats.length;
+        uint256 seat = (seed >> 128) % count;
+        for (uint256 i = 1; i < count && _isPool(_models[model].seats[seat]); ++i) seat = ((seed >> 128) + i) % count;
+        Seat storage payee = _models[model].seats[seat];
+        vm.assume(!_isPool(payee));
+        // Half of the claims come right after a pull; the others take what was pulled before, or give up.
+        if (seed >> 201 & 1 == 0) _pull(model, seat, epoch);
+        Pot storage pot = _pots[payee.id][epoch];
+        uint128 amount = pot.pooled - pot.paid;
+        vm.assume(amount != 0);
+        uint256 owner = payee.isDataset ? PERSON + _offers[payee.offer].owner : _keyOfPerson(_authorOf(payee.id));
+        pot.paid = pot.pooled;
+        _claim(seed, owner, IRoyaltyLedger.Claim(payee.id, addressOf(owner), _one(epoch), 0, new bytes32[](0)), amount);
     }
 
     function claimShare(uint256 seed) external {
-        (bytes32 id, uint64 epoch) = _closedPool(seed);
-        if (seed & 1 == 0) _pullAll(id, epoch, false);
-        (IRoyaltyLedger.Claim memory claim, uint128 due) = _share(id, epoch, (seed >> 8) % 2);
-        vm.assume(due != 0);
-        _claim(seed, claim, due);
+        seed = _begin(seed);
+        (bool found, uint256 model, uint256 seat, uint64 epoch) = _pooledAt(seed);
+        vm.assume(found);
+        _pull(model, seat, epoch);
+        bytes32 pool = _models[model].seats[seat].id;
+        (IRoyaltyLedger.Claim memory claim, uint256 person) = _shareIn(pool, epoch, (seed >> 136));
+        vm.assume(person != type(uint256).max);
+        uint128 amount = _book(claim, person, epoch);
+        vm.assume(amount != 0);
+        _claim(seed, PERSON + person, claim, amount);
     }
 
-    /// What a leaf is due by the table that this contract kept; zero without a table.
-    function _share(bytes32 pool, uint64 epoch, uint256 side) private view returns (IRoyaltyLedger.Claim memory claim, uint128 due) {
-        (bool found, uint256 index) = _tableAt(pool, epoch);
-        if (!found) return (claim, 0);
-        Table storage table = _shareTables[pool][index];
-        claim = IRoyaltyLedger.Claim(pool, table.accounts[side], _one(epoch), table.shares[side], _proofOf(table, side));
-        uint256 part = uint256(royalties.pool(pool, epoch)) * table.shares[side] / table.total;
-        uint256 drawn = royalties.drawn(pool, epoch, table.accounts[side]);
-        uint256 left = royalties.pool(pool, epoch) - royalties.paid(pool, epoch);
+    /// A share of one unit more, the leaf of somebody else, a share of an epoch that is still open, or one that was drawn already.
+    function attackClaim(uint256 seed) external {
+        seed = _begin(seed);
+        (bool found, uint256 model, uint256 seat, uint64 epoch) = _pooledAt(seed);
+        vm.assume(found);
+        bytes32 pool = _models[model].seats[seat].id;
+        uint256 kind = (seed >> 144) % 5;
+        if (kind == 2) _pull(model, seat, epoch = _epoch());
+        (IRoyaltyLedger.Claim memory claim, uint256 person) = _shareIn(pool, epoch, (seed >> 136));
+        vm.assume(person != type(uint256).max && _pots[pool][epoch].pooled != 0);
+        if (kind == 0) claim.shares += 1;
+        if (kind == 1) claim.account = _person(person + 1);
+        if (kind == 3) vm.assume(_dueOf(claim, person, epoch) == 0);
+        if (kind == 4) claim.shares = 0;
+        vm.prank(claim.account);
+        try royalties.claim(claim, ELSEWHERE) {
+            claimWasWrong = _wrong("I5: each claim its share");
+        } catch {}
+    }
+
+    /// Books what a leaf is due by the table that this contract kept.
+    function _book(IRoyaltyLedger.Claim memory claim, uint256 person, uint64 epoch) private returns (uint128 amount) {
+        amount = uint128(_dueOf(claim, person, epoch));
+        _pots[claim.payeeId][epoch].paid += amount;
+        _drawn[claim.payeeId][epoch][person] += amount;
+    }
+
+    function _dueOf(IRoyaltyLedger.Claim memory claim, uint256 person, uint64 epoch) private view returns (uint256) {
+        (, uint256 index) = _tableAt(claim.payeeId, epoch);
+        Pot memory pot = _pots[claim.payeeId][epoch];
+        uint256 part = uint256(pot.pooled) * claim.shares / _tables[claim.payeeId][index].total;
+        uint256 drawn = _drawn[claim.payeeId][epoch][person];
         uint256 open = part > drawn ? part - drawn : 0;
-        due = uint128(open < left ? open : left);
+        uint256 left = pot.pooled - pot.paid;
+        return open < left ? open : left;
     }
 
+    /// The claim of one of the people in the epoch's table; of nobody where there was none.
+    function _shareIn(bytes32 pool, uint64 epoch, uint256 seed) private view returns (IRoyaltyLedger.Claim memory claim, uint256 person) {
+        (bool found, uint256 index) = _tableAt(pool, epoch);
+        if (!found) return (claim, type(uint256).max);
+        Table memory table = _tables[pool][index];
+        uint256 leaf = seed % (table.leaves < PEOPLE ? table.leaves : PEOPLE);
+        person = (table.start + leaf) % PEOPLE;
+        claim = IRoyaltyLedger.Claim(pool, _person(person), _one(epoch), _shareOf(table, leaf), _proofOf(table, leaf));
+    }
+
+    /// From the latest back.
     function _tableAt(bytes32 pool, uint64 epoch) internal view returns (bool found, uint256 index) {
-        Table[] storage tables = _shareTables[pool];
-        for (uint256 i = 0; i < tables.length; ++i) if (tables[i].fromEpoch <= epoch) (found, index) = (true, i);
+        Table[] storage tables = _tables[pool];
+        for (index = tables.length; index > 0; --index) if (tables[index - 1].fromEpoch <= epoch) return (true, index - 1);
     }
 
-    function _claim(uint256 seed, IRoyaltyLedger.Claim memory claim, uint128 due) private {
-        address to = token.isBlocked(claim.account) ? ELSEWHERE : claim.account;
+    function _claim(uint256 seed, uint256 owner, IRoyaltyLedger.Claim memory claim, uint128 amount) private {
+        address to = _block(claim.account, seed >> 150) ? ELSEWHERE : claim.account;
         uint256 before = token.balanceOf(to);
         uint128 fee = 0;
-        if (seed & 1 << 200 == 0) {
+        if (seed >> 200 & 3 != 0) {
             vm.prank(claim.account);
-            royalties.claim(claim, to);
+            if (royalties.claim(claim, to) != amount) claimWasWrong = _wrong("I5: each claim its share");
         } else {
-            fee = uint128(_mix(seed, 7) % due);
-            _claimBySignature(claim, to, fee, due, seed);
+            fee = uint128(_mix(seed, 7) % amount);
+            _claimRelayed(owner, claim, to, fee, amount);
         }
-        if (token.balanceOf(to) != before + due - fee) claimWasWrong = true;
-        royaltiesPaid += due;
+        if (token.balanceOf(to) != before + amount - fee) claimWasWrong = _wrong("I5: each claim its share");
+        royaltiesPaid += amount;
     }
 
     /// Relayed by this contract, which takes the fee.
-    function _claimBySignature(IRoyaltyLedger.Claim memory claim, address to, uint128 fee, uint128 maxFee, uint256 nonce) private {
-        bytes memory signature = _claimSignature(claim, to, maxFee, nonce);
+    function _claimRelayed(uint256 owner, IRoyaltyLedger.Claim memory claim, address to, uint128 fee, uint128 maxFee) private {
+        uint256 nonce = ++_claimNonces;
+        bytes memory fields = abi.encode(
+            Messages.CLAIM_ROYALTY, claim.payeeId, claim.account, to, keccak256(abi.encodePacked(claim.epochs)), maxFee, nonce, block.timestamp
+        );
+        bytes memory signature = _signFor(owner, address(royalties), keccak256(fields));
         royalties.claimBySig(claim, to, fee, maxFee, nonce, block.timestamp, signature);
     }
 
-    function _claimSignature(IRoyaltyLedger.Claim memory claim, address to, uint128 maxFee, uint256 nonce) private view returns (bytes memory) {
-        bytes32 epochsHash = keccak256(abi.encodePacked(claim.epochs));
-        bytes memory fields = abi.encode(Messages.CLAIM_ROYALTY, claim.payeeId, claim.account, to, epochsHash, maxFee, nonce, block.timestamp);
-        return _signFor(_keyOfPerson(claim.account), address(royalties), keccak256(fields));
-    }
+    // Two orders
 
-    function _keyOfPerson(address person) internal view returns (uint256 key) {
-        for (key = PERSON; key < PERSON + PEOPLE; ++key) if (addressOf(key) == person) return key;
-    }
-
-    /// From the same state: all pulled before the two leaves claim, and claimed between the pulls, in the other order.
-    function claimInTwoOrders(uint256 seed) external {
-        (bytes32 id, uint64 epoch) = _closedPool(seed);
-        (bool found, uint256 index) = _tableAt(id, epoch);
-        vm.assume(found && _shareTables[id][index].total >= _shareTables[id][index].shares[0] + _shareTables[id][index].shares[1]);
+    /// From the same state: all pulled before everyone claims, and claimed between the pulls, in the other order.
+    function probeTwoOrders(uint256 seed) external {
+        seed = _begin(seed);
+        vm.assume(seed & 3 == 0);
+        (bool found, uint256 model, uint256 seat, uint64 epoch) = _pooledAt(seed);
+        vm.assume(found);
+        bytes32 pool = _models[model].seats[seat].id;
+        (bool has, uint256 index) = _tableAt(pool, epoch);
+        vm.assume(has);
+        Table memory table = _tables[pool][index];
+        uint256 shares = 0;
+        for (uint256 i = 0; i < table.leaves; ++i) shares += _shareOf(table, i);
+        vm.assume(table.total >= shares);
         uint256 state = vm.snapshotState();
-        uint256[2] memory first = _playOrder(id, epoch, false);
+        uint256[PEOPLE] memory first = _playOrder(pool, epoch, table, false);
         vm.revertToState(state);
-        uint256[2] memory second = _playOrder(id, epoch, true);
+        uint256[PEOPLE] memory second = _playOrder(pool, epoch, table, true);
         vm.revertToState(state);
-        vm.assume(first[0] + first[1] != 0);
-        if (first[0] != second[0] || first[1] != second[1]) orderMattered = true;
+        uint256 sum = 0;
+        for (uint256 i = 0; i < PEOPLE; ++i) {
+            sum += first[i];
+            if (first[i] != second[i]) orderMattered = _wrong("I6: any order draws the same");
+        }
+        vm.assume(sum != 0);
     }
 
-    function _playOrder(bytes32 pool, uint64 epoch, bool mixed) private returns (uint256[2] memory drawn) {
-        _pullAll(pool, epoch, mixed);
-        _drawSide(pool, epoch, 0);
-        _drawSide(pool, epoch, 1);
-        for (uint256 side = 0; side < 2; ++side) {
-            (IRoyaltyLedger.Claim memory claim,) = _share(pool, epoch, side);
-            drawn[side] = royalties.drawn(pool, epoch, claim.account);
+    function _playOrder(bytes32 pool, uint64 epoch, Table memory table, bool mixed) private returns (uint256[PEOPLE] memory drawn) {
+        uint256 leaves = table.leaves < PEOPLE ? table.leaves : PEOPLE;
+        uint256 count = _models.length > LATEST ? LATEST : _models.length;
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 model = _models.length - 1 - (mixed ? count - 1 - i : i);
+            for (uint256 seat = 0; seat < _models[model].seats.length; ++seat) {
+                if (_models[model].seats[seat].id == pool) royalties.pull(_models[model].id, seat, _one(epoch));
+            }
+            if (mixed) _drawLeaf(pool, epoch, table, i % leaves);
+        }
+        for (uint256 i = 0; i < leaves; ++i) _drawLeaf(pool, epoch, table, mixed ? leaves - 1 - i : i);
+        for (uint256 i = 0; i < leaves; ++i) {
+            uint256 person = (table.start + i) % PEOPLE;
+            drawn[person] = royalties.drawn(pool, epoch, _person(person));
         }
     }
 
-    /// From the first model to the last, or from the last with a claim after each.
-    function _pullAll(bytes32 pool, uint64 epoch, bool mixed) private {
-        for (uint256 i = 0; i < _models.length; ++i) {
-            bytes32 modelId = mixed ? _models[_models.length - 1 - i] : _models[i];
-            IModelRegistry.Payee[] memory payees = models.payees(modelId);
-            for (uint256 j = 0; j < payees.length; ++j) if (payees[j].id == pool) royalties.pull(modelId, j, _one(epoch));
-            if (mixed) _drawSide(pool, epoch, i % 2);
-        }
-    }
-
-    function _drawSide(bytes32 pool, uint64 epoch, uint256 side) private {
-        (IRoyaltyLedger.Claim memory claim, uint128 due) = _share(pool, epoch, side);
-        if (due == 0) return;
-        vm.prank(claim.account);
-        royalties.claim(claim, ELSEWHERE);
+    /// Whoever has nothing to claim at the moment is refused.
+    function _drawLeaf(bytes32 pool, uint64 epoch, Table memory table, uint256 leaf) private {
+        address who = _person(table.start + leaf);
+        IRoyaltyLedger.Claim memory claim = IRoyaltyLedger.Claim(pool, who, _one(epoch), _shareOf(table, leaf), _proofOf(table, leaf));
+        vm.prank(who);
+        try royalties.claim(claim, ELSEWHERE) {} catch {}
     }
 
     // Who and when
 
-    /// A pool that a closed epoch's income goes to. Mixed, because the runner's seeds are often small or extreme.
-    function _closedPool(uint256 seed) private view returns (bytes32 pool, uint64 epoch) {
-        vm.assume(_epochs.length != 0);
-        seed = _mix(seed, 9);
-        epoch = _epochs[seed % _epochs.length];
-        vm.assume(epoch < _epoch());
-        for (uint256 i = 0; i < _models.length && pool == bytes32(0); ++i) {
-            bytes32 modelId = _models[((seed >> 64) % _models.length + i) % _models.length];
-            if (royalties.income(modelId, epoch) == 0) continue;
-            IModelRegistry.Payee[] memory payees = models.payees(modelId);
-            for (uint256 j = 0; j < payees.length; ++j) if (datasets.isPool(payees[j].id)) pool = payees[j].id;
+    /// A model with income and one of its latest epochs.
+    function _incomeAt(uint256 seed) private view returns (bool found, uint256 model, uint64 epoch) {
+        for (uint256 i = 0; i < LATEST; ++i) {
+            model = _modelAt(seed + i);
+            uint256 count = _epochsOf[model].length;
+            if (count != 0) return (true, model, _epochsOf[model][count > 6 ? count - 1 - (seed >> 32) % 6 : (seed >> 32) % count]);
         }
-        vm.assume(pool != bytes32(0));
     }
 
-    function _closedPot(uint256 seed) private returns (bytes32 id, uint64 epoch) {
-        vm.assume(_epochs.length != 0);
-        bytes32 modelId;
-        uint256 index;
-        seed = _mix(seed, 9);
-        (modelId, index, id) = _payeeAt(seed);
-        epoch = _epochs[(seed >> 32) % _epochs.length];
-        vm.assume(epoch < _epoch());
-        // Half of the claims come right after a pull; the others take what was pulled before, or give up.
-        if (seed & 1 << 201 != 0) royalties.pull(modelId, index, _one(epoch));
+    /// A pool that a closed epoch's income goes to.
+    function _pooledAt(uint256 seed) private view returns (bool found, uint256 model, uint256 seat, uint64 epoch) {
+        for (uint256 i = 0; i < LATEST; ++i) {
+            (found, model, epoch) = _incomeAt(seed + i);
+            if (!found || epoch >= _epoch()) continue;
+            uint256 count = _models[model].seats.length;
+            for (seat = 0; seat < count && seat < 6; ++seat) if (_isPool(_models[model].seats[seat])) return (true, model, seat, epoch);
+        }
+        found = false;
     }
 
-    function _payeeAt(uint256 seed) internal view returns (bytes32 modelId, uint256 index, bytes32 id) {
-        modelId = _models[(seed >> 64) % _models.length];
-        IModelRegistry.Payee[] memory payees = models.payees(modelId);
-        vm.assume(payees.length != 0);
-        index = (seed >> 128) % payees.length;
-        id = payees[index].id;
+    function _isPool(Seat storage payee) private view returns (bool) {
+        return payee.isDataset && _offers[payee.offer].isPool;
     }
 
-    function _ownerOf(bytes32 id) internal view returns (address owner) {
-        owner = datasets.ownerOf(id);
-        if (owner == address(0)) owner = models.authorOf(id);
+    function _authorOf(bytes32 id) private view returns (address) {
+        for (uint256 i = _models.length; i > 0; --i) if (_models[i - 1].id == id) return _models[i - 1].author;
+        return address(0);
+    }
+
+    function _keyOfPerson(address person) internal view returns (uint256 key) {
+        for (key = PERSON; key < PERSON + PEOPLE; ++key) if (addressOf(key) == person) return key;
     }
 
     function _one(uint64 epoch) internal pure returns (uint64[] memory list) {

@@ -32,17 +32,21 @@ contract BlockingDollar is TestDollar {
     }
 }
 
-/// @title All contracts as deployment sets them up, everyone's keys, and the ghosts that the invariants compare with.
+/// @title All contracts as deployment sets them up, everyone's keys, and how time passes.
 abstract contract SystemWorld is TestKit {
     uint256 internal constant START = 1_800_000_000;
     uint40 internal constant EPOCH = 1 hours;
     uint40 internal constant SETTLEMENT = 1 hours;
     uint32 internal constant THAW = 2 hours;
     uint256 internal constant TIMELOCK_SECONDS = 30 minutes;
+    uint40 internal constant PROBATION = 1 hours;
+    uint32 internal constant QUORUM_PPM = 300_000;
+    uint32 internal constant THRESHOLD_PPM = 600_000;
+    uint40 internal constant MANDATE = 8 days;
 
-    uint256 public constant PEOPLE = 6;
-    uint256 public constant ACCOUNTS = 12; // three payers, two collectors, two salts
-    uint256 public constant KEYS = 3; // the payer's own, and two granted ones
+    uint256 internal constant PEOPLE = 8;
+    uint256 internal constant ACCOUNTS = 12; // three payers, two collectors, two salts
+    uint256 internal constant GRANTED_KEYS = 32;
     uint256 internal constant PERSON = 0x1000;
     uint256 internal constant PAYER = 0x2000;
     uint256 internal constant GRANTED = 0x3000;
@@ -55,24 +59,33 @@ abstract contract SystemWorld is TestKit {
     /// Where those go whose own address is blocked.
     address internal constant ELSEWHERE = address(0xE15E);
 
-    BlockingDollar public token;
-    CooperativeTimelock public timelock;
-    CooperativeParameters public parameters;
-    Membership public membership;
-    CooperativeGovernor public governor;
-    DatasetRegistry public datasets;
-    ModelRegistry public models;
-    InferenceEscrow public escrow;
-    RoyaltyLedger public royalties;
-    ProviderRegistry public providers;
+    BlockingDollar internal token;
+    CooperativeTimelock internal timelock;
+    CooperativeParameters internal parameters;
+    Membership internal membership;
+    CooperativeGovernor internal governor;
+    DatasetRegistry internal datasets;
+    ModelRegistry internal models;
+    InferenceEscrow internal escrow;
+    RoyaltyLedger internal royalties;
+    ProviderRegistry internal providers;
 
     mapping(uint256 key => address) private _addresses;
     mapping(address verifier => bytes32) private _domains;
-    address[] private _creditors;
+    bytes32[ACCOUNTS] private _ids;
+    /// The first invariant that an act saw broken; the next act fails by its name, before the broken state makes another fail.
+    bytes32 private _violated;
 
     constructor() {
         vm.warp(START);
-        for (uint256 group = PERSON; group <= DEPLOYER; group += 0x1000) for (uint256 i = 0; i < PEOPLE; ++i) _meet(group + i);
+        _meetAll(PERSON, PEOPLE);
+        _meetAll(PAYER, 3);
+        _meetAll(GRANTED, GRANTED_KEYS);
+        _meetAll(COLLECTOR, 2);
+        _meetAll(PROVIDER, 2);
+        _meetAll(REGISTRAR, 2);
+        _meetAll(GUARDIAN, 2);
+        _meetAll(DEPLOYER, 1);
         token = new BlockingDollar();
         _foundCooperative();
         datasets = new DatasetRegistry(EPOCH);
@@ -85,8 +98,10 @@ abstract contract SystemWorld is TestKit {
         _name("RoyaltyLedger", address(royalties));
         _name("ModelRegistry", address(models));
         _name("Membership", address(membership));
-        _creditors = [address(timelock), SECOND_TREASURY, addressOf(COLLECTOR), addressOf(COLLECTOR + 1), addressOf(PROVIDER), addressOf(PROVIDER + 1)];
-        token.mint(address(this), 1_000_000e6);
+        _name("CooperativeGovernor", address(governor));
+        for (uint256 i = 0; i < ACCOUNTS; ++i) _ids[i] = escrow.accountIdOf(account(i));
+        token.mint(address(this), 1e12);
+        token.mint(address(timelock), 1e12);
         token.approve(address(escrow), type(uint256).max);
         vm.warp(START + 1);
     }
@@ -100,7 +115,7 @@ abstract contract SystemWorld is TestKit {
         parameters = new CooperativeParameters(address(timelock), 10_000, address(timelock), addressOf(REGISTRAR), purposes);
         address[] memory genesis = new address[](PEOPLE);
         for (uint256 i = 0; i < PEOPLE; ++i) genesis[i] = addressOf(PERSON + i);
-        membership = new Membership(address(parameters), genesis, 1 hours, 1 days, 8, 50_000, 2 hours);
+        membership = new Membership(address(parameters), genesis, PROBATION, 1 days, 8, 50_000, 2 hours);
         governor = new CooperativeGovernor(IVotes(address(membership)), timelock, address(parameters), _settings());
         timelock.grantRole(timelock.PROPOSER_ROLE(), address(governor));
         timelock.grantRole(timelock.CANCELLER_ROLE(), address(governor));
@@ -109,41 +124,31 @@ abstract contract SystemWorld is TestKit {
     }
 
     function _settings() private view returns (ICooperativeGovernor.Settings memory) {
-        ICooperativeGovernor.ClassRule memory rule = ICooperativeGovernor.ClassRule({quorumPpm: 300_000, thresholdPpm: 600_000});
+        ICooperativeGovernor.ClassRule memory rule = ICooperativeGovernor.ClassRule({quorumPpm: QUORUM_PPM, thresholdPpm: THRESHOLD_PPM});
         return ICooperativeGovernor.Settings({
             votingDelaySeconds: 10 minutes,
             votingPeriodSeconds: 6 hours,
             lateQuorumSeconds: 10 minutes,
             rules: [rule, rule, rule],
             guardian: addressOf(GUARDIAN),
-            mandateSeconds: 3 days
+            mandateSeconds: MANDATE
         });
     }
 
     // Who is who
 
-    function account(uint256 index) public view returns (IInferenceEscrow.Account memory) {
-        index %= ACCOUNTS;
+    function account(uint256 index) internal view returns (IInferenceEscrow.Account memory) {
         return IInferenceEscrow.Account({
             payer: addressOf(PAYER + index % 3), collector: addressOf(COLLECTOR + index / 6), thawSeconds: THAW, salt: bytes32(index / 3 % 2)
         });
     }
 
-    function idOf(uint256 index) public view returns (bytes32) {
-        return escrow.accountIdOf(account(index));
+    function idOf(uint256 index) internal view returns (bytes32) {
+        return _ids[index];
     }
 
-    /// `which` 0 is the payer's own key.
-    function keyOf(uint256 index, uint256 which) public pure returns (uint256) {
-        return which % KEYS == 0 ? PAYER + index % 3 : GRANTED + which % KEYS;
-    }
-
-    function addressOf(uint256 key) public view returns (address) {
+    function addressOf(uint256 key) internal view returns (address) {
         return _addresses[key];
-    }
-
-    function creditors() public view returns (address[] memory) {
-        return _creditors;
     }
 
     function _person(uint256 seed) internal view returns (address) {
@@ -152,6 +157,46 @@ abstract contract SystemWorld is TestKit {
 
     function _meet(uint256 key) internal {
         _addresses[key] = vm.addr(key);
+    }
+
+    function _meetAll(uint256 first, uint256 count) private {
+        for (uint256 i = 0; i < count; ++i) _meet(first + i);
+    }
+
+    // Time
+
+    /// Spreads what the runner draws, which is often small, extreme or repeated. Some time passes too: no call is spent on that alone.
+    function _begin(uint256 seed) internal returns (uint256 mixed) {
+        if (_violated != 0) vm.assertTrue(false, string(abi.encodePacked(_violated)));
+        mixed = _mix(seed, 0);
+        uint256 kind = mixed >> 250;
+        if (kind < 12) vm.warp(block.timestamp + 1 + (mixed >> 200) % 10 minutes);
+        if (kind > 60) vm.warp(block.timestamp + 1 + (mixed >> 200) % 3 hours);
+    }
+
+    function _wrong(bytes32 what) internal returns (bool) {
+        if (_violated == 0) _violated = what;
+        return true;
+    }
+
+    function _warpTo(uint256 at) internal {
+        if (block.timestamp < at) vm.warp(at);
+    }
+
+    function _mix(uint256 seed, uint256 salt) internal pure returns (uint256 mixed) {
+        assembly ("memory-safe") {
+            mstore(0x00, seed)
+            mstore(0x20, salt)
+            mixed := keccak256(0x00, 0x40)
+        }
+    }
+
+    function _now() internal view returns (uint40) {
+        return uint40(block.timestamp);
+    }
+
+    function _epoch() internal view returns (uint64) {
+        return uint64(block.timestamp / EPOCH);
     }
 
     // Signing, by domains written out here so that contracts are not checked by their own code
@@ -171,17 +216,5 @@ abstract contract SystemWorld is TestKit {
 
     function _signFor(uint256 key, address verifier, bytes32 structHash) internal view returns (bytes memory) {
         return _sign(key, _digest(verifier, structHash));
-    }
-
-    function _mix(uint256 seed, uint256 salt) internal pure returns (uint256) {
-        return uint256(keccak256(abi.encode(seed, salt)));
-    }
-
-    function _now() internal view returns (uint40) {
-        return uint40(block.timestamp);
-    }
-
-    function _epoch() internal view returns (uint64) {
-        return uint64(block.timestamp / EPOCH);
     }
 }
