@@ -1,0 +1,300 @@
+/** A mistake that no rule makes: what it replaces must be found once in the file (or in the named function). */
+export interface HandWritten {
+  /** Part of the mutant's id. */
+  name: string
+  /** The invariant of the design that it breaks. */
+  invariant: string
+  file: string
+  /** A function's name, where the text stands in several. */
+  within?: string
+  find: string
+  replace: string
+}
+
+const MONEY: readonly HandWritten[] = [
+  {
+    name: 'pays-a-unit-too-many',
+    invariant: 'I1',
+    file: 'InferenceEscrow.sol',
+    within: '_pay',
+    find: 'value: amount}',
+    replace: 'value: amount + 1}',
+  },
+  {
+    name: 'ceiling-for-each-row-alone',
+    invariant: 'I2',
+    file: 'InferenceEscrow.sol',
+    find: 'if (spent > desk.ceiling)',
+    replace: 'if (sum > desk.ceiling)',
+  },
+  {
+    name: 'cap-for-each-row-alone',
+    invariant: 'I2',
+    file: 'InferenceEscrow.sol',
+    find: 'if (spent > grant.cap())',
+    replace: 'if (sum > grant.cap())',
+  },
+  {
+    name: 'a-wider-grant-forgets-what-was-spent',
+    invariant: 'I2',
+    file: 'Grants.sol',
+    within: 'widen',
+    find: '(spent(grant) << 80)',
+    replace: '0',
+  },
+  {
+    name: 'the-provider-keeps-the-collectors-fee',
+    invariant: 'I3',
+    file: 'Batches.sol',
+    find: 'gross - parts.protocolFee - parts.collectorFee - parts.royalties',
+    replace: 'gross - parts.protocolFee - parts.royalties',
+  },
+  {
+    name: 'a-bad-row-ends-the-batch',
+    invariant: 'I4',
+    file: 'InferenceEscrow.sol',
+    within: 'settleBatch',
+    find: 'if (reason != Skip.None)',
+    replace: 'if (reason != Skip.None) at = rows.length; if (reason != Skip.None)',
+  },
+  {
+    name: 'one-collector-uses-up-anothers-batch-id',
+    invariant: 'I4',
+    file: 'InferenceEscrow.sol',
+    within: 'settleBatch',
+    find: 'if (_batchRoots[batch.collector][batch.batchId] != 0) return 0;',
+    replace:
+      'if (_batchRoots[address(0)][batch.batchId] != 0) return 0; _batchRoots[address(0)][batch.batchId] = batch.receiptsRoot;',
+  },
+  {
+    name: 'pays-by-the-table-of-today',
+    invariant: 'I5',
+    file: 'RoyaltyLedger.sol',
+    within: '_draw',
+    find: 'DATASETS.shareTableAt(claim_.payeeId, claim_.epochs[i])',
+    replace: 'DATASETS.shareTableAt(claim_.payeeId, currentEpoch())',
+  },
+  {
+    name: 'a-pull-forgets-the-pulls-before-it',
+    invariant: 'I6',
+    file: 'RoyaltyLedger.sol',
+    within: 'pull',
+    find: '_pulled[modelId][payeeIndex][epoch] = part;',
+    replace: '_pulled[modelId][payeeIndex][epoch] = fresh;',
+  },
+  {
+    name: 'a-claim-forgets-the-claims-before-it',
+    invariant: 'I6',
+    file: 'RoyaltyLedger.sol',
+    within: '_drawShare',
+    find: 'uint128(already + due)',
+    replace: 'due',
+  },
+  {
+    name: 'settlement-reads-every-payee',
+    invariant: 'I7',
+    file: 'InferenceEscrow.sol',
+    within: '_openLanes',
+    find: 'totals.payeesPpm[i] = payeesPpm;',
+    replace: 'totals.payeesPpm[i] = payeesPpm; try MODELS.payees(lane.modelId) returns (IModelRegistry.Payee[] memory) {} catch {}',
+  },
+  {
+    name: 'pushes-the-providers-pay',
+    invariant: 'I8',
+    file: 'InferenceEscrow.sol',
+    within: '_creditLane',
+    find: '_credits[lane.provider] += uint128(parts.provider);',
+    replace: '_pay(lane.provider, uint128(parts.provider));',
+  },
+  {
+    name: 'a-claim-for-another-pays-the-caller',
+    invariant: 'I9',
+    file: 'InferenceEscrow.sol',
+    find: '_claimCredit(account, account)',
+    replace: '_claimCredit(account, msg.sender)',
+  },
+  {
+    name: 'royalties-paid-from-deposits',
+    invariant: 'I9',
+    file: 'InferenceEscrow.sol',
+    within: 'payRoyalty',
+    find: 'amount <= _holdings.royalties',
+    replace: 'amount <= _holdings.owed',
+  },
+]
+
+const CONSENT: readonly HandWritten[] = [
+  {
+    name: 'a-repeated-withdrawal-fails',
+    invariant: 'I10',
+    file: 'DatasetRegistry.sol',
+    within: '_withdraw',
+    find: 'if (record.withdrawn) return;',
+    replace: 'require(!record.withdrawn, DatasetEnded(datasetId, record.endsAt));',
+  },
+  {
+    name: 'nothing-to-withdraw-after-the-end',
+    invariant: 'I10',
+    file: 'DatasetRegistry.sol',
+    within: '_withdraw',
+    find: 'if (record.withdrawn) return;',
+    replace: 'if (record.withdrawn) return; require(block.timestamp < record.endsAt, DatasetEnded(datasetId, record.endsAt));',
+  },
+  {
+    name: 'a-repeated-exit-fails',
+    invariant: 'I10',
+    file: 'DatasetRegistry.sol',
+    within: '_withdrawFromPool',
+    find: 'if (exit.at != 0) return;',
+    replace: 'require(exit.at == 0, DatasetUnknown(poolId));',
+  },
+  {
+    name: 'credits-what-was-served-after-the-end',
+    invariant: 'I11',
+    file: 'InferenceEscrow.sol',
+    within: '_openLanes',
+    find: 'servedAt < endsAt',
+    replace: 'block.timestamp - MAX_SETTLEMENT_SECONDS < endsAt',
+  },
+  {
+    name: 'an-exit-reaches-models-made-after-it',
+    invariant: 'I11',
+    file: 'DatasetRegistry.sol',
+    within: '_retrainEnd',
+    find: 'lowerLookup(uint48(registeredAt) + 1)',
+    replace: 'lowerLookup(0)',
+  },
+  {
+    name: 'one-granted-purpose-lets-all-pass',
+    invariant: 'I12',
+    file: 'ModelRegistry.sol',
+    within: '_register',
+    find: 'require(registration.purposes & ~granted == 0',
+    replace: 'require(registration.purposes & granted != 0',
+  },
+  {
+    name: 'a-second-narrowing-gives-back-purposes',
+    invariant: 'I13',
+    file: 'DatasetRegistry.sol',
+    within: '_narrow',
+    find: 'narrowed.purposes |= lostPurposes;',
+    replace: 'narrowed.purposes = lostPurposes;',
+  },
+  {
+    name: 'a-second-narrowing-gives-back-jurisdictions',
+    invariant: 'I13',
+    file: 'DatasetRegistry.sol',
+    within: '_narrow',
+    find: 'narrowed.jurisdictions |= lostJurisdictions',
+    replace: 'narrowed.jurisdictions = lostJurisdictions',
+  },
+  {
+    name: 'narrowing-may-move-the-end-on',
+    invariant: 'I13',
+    file: 'DatasetRegistry.sol',
+    within: '_narrow',
+    find: 'narrowing.endsAt != 0 && end < record.endsAt',
+    replace: 'narrowing.endsAt != 0 && end != record.endsAt',
+  },
+  {
+    name: 'a-claims-signature-names-no-recipient',
+    invariant: 'I14',
+    file: 'RoyaltyLedger.sol',
+    within: 'claimBySig',
+    find: 'Messages.hashClaimRoyalty(claim_, to, maxRelayerFee',
+    replace: 'Messages.hashClaimRoyalty(claim_, claim_.account, maxRelayerFee',
+  },
+  {
+    name: 'a-payers-signature-names-no-chain-and-no-contract',
+    invariant: 'I14',
+    file: 'InferenceEscrow.sol',
+    within: '_requireSigned',
+    find: '_hashTypedDataV4(structHash)',
+    replace: 'structHash',
+  },
+  {
+    name: 'a-grants-signature-names-no-cap',
+    invariant: 'I14',
+    file: 'Messages.sol',
+    within: 'hashGrantKey',
+    find: 'accountId, key, cap, notAfter',
+    replace: 'accountId, key, uint128(0), notAfter',
+  },
+  {
+    name: 'an-unknown-parent-owes-nothing',
+    invariant: 'I15',
+    file: 'ModelRegistry.sol',
+    within: '_addParents',
+    find: '= _known(parent);',
+    replace: '= _models[parent];',
+  },
+  {
+    name: 'the-last-dataset-alone-ends-a-model',
+    invariant: 'I16',
+    file: 'ModelRegistry.sol',
+    within: '_liveEnds',
+    find: 'Consent.earlier(ends[j], own[j])',
+    replace: 'own[j]',
+  },
+  {
+    name: 'one-purposes-sync-wipes-its-neighbours',
+    invariant: 'I16',
+    file: 'ModelRegistry.sol',
+    within: 'sync',
+    find: 'Lineage.withEnd(_ends[modelId][word], purpose',
+    replace: 'Lineage.withEnd(0, purpose',
+  },
+]
+
+const GOVERNANCE: readonly HandWritten[] = [
+  {
+    name: 'who-left-may-join-again',
+    invariant: 'I17',
+    file: 'Membership.sol',
+    within: '_leave',
+    find: '_burn(memberId);',
+    replace: '_burn(memberId); _nullifierUsed[entry.nullifier] = false; delete _memberIds[account];',
+  },
+  {
+    name: 'a-rotation-makes-a-second-vote',
+    invariant: 'I17',
+    file: 'Membership.sol',
+    within: 'finishRotation',
+    find: '_transferVotingUnits(from, to, 1)',
+    replace: '_transferVotingUnits(address(0), to, 1)',
+  },
+  {
+    name: 'a-later-rule-decides-proposals-before-it',
+    invariant: 'I18',
+    file: 'CooperativeGovernor.sol',
+    within: '_quorumReached',
+    find: '_filings[proposalId].rule.quorumPpm',
+    replace: '_rules[_filings[proposalId].class].quorumPpm',
+  },
+  {
+    name: 'the-lowest-class-of-the-calls-decides',
+    invariant: 'I18',
+    file: 'CooperativeGovernor.sol',
+    within: 'classOf',
+    find: 'if (ofCall > class) class = ofCall;',
+    replace: 'class = ofCall;',
+  },
+  {
+    name: 'a-guardian-suspends-for-a-mandate',
+    invariant: 'I19',
+    file: 'CooperativeGovernor.sol',
+    within: 'guardianSuspend',
+    find: 'block.timestamp + MAX_SUSPENSION_SECONDS',
+    replace: 'block.timestamp + MAX_MANDATE_SECONDS',
+  },
+  {
+    name: 'a-suspension-stops-settlement',
+    invariant: 'I19',
+    file: 'ModelRegistry.sol',
+    within: 'settlementTerms',
+    find: '_endOf(modelId, purpose)',
+    replace: 'block.timestamp < _models[modelId].suspendedUntil ? 0 : _endOf(modelId, purpose)',
+  },
+]
+
+export const BY_HAND: readonly HandWritten[] = [...MONEY, ...CONSENT, ...GOVERNANCE]
