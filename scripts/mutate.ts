@@ -6,12 +6,13 @@ import { type Campaign, lineOf, runMutants, selectMutants } from './mutate/campa
 import { loadCorpus } from './mutate/corpus.ts'
 
 /** `npm run mutate`: does a test notice when the contracts are wrong? CONTRIBUTING.md says how to read it. */
-const SAMPLE = 300
+const SAMPLE = 150
 const { values } = parseArgs({
   options: {
     all: { type: 'boolean', default: false },
     only: { type: 'string', multiple: true, default: [] },
     sample: { type: 'string', default: String(SAMPLE) },
+    quick: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     workers: { type: 'string', default: String(Math.min(4, availableParallelism())) },
   },
@@ -30,7 +31,7 @@ try {
     for (const { id, file, line, before, after } of selection.mutants) console.log(`${id}  ${file}:${line}  ${short(before)} → ${short(after)}`)
     process.exit(0)
   }
-  const campaign = await runMutants({ corpus, selection, workers: countOf('--workers', values.workers), tell: (line) => console.error(line) })
+  const campaign = await runMutants({ corpus, selection, workers: countOf('--workers', values.workers), quick: values.quick, tell: (line) => console.error(line) })
   report(campaign)
   process.exit(campaign.survived.length + campaign.refuted.length > 0 ? 1 : 0)
 } catch (error) {

@@ -4,7 +4,7 @@ import { build } from './compile.ts'
 import type { Loaded } from './corpus.ts'
 import { type Answer, Crew } from './crew.ts'
 import type { Mutant } from './mutants.ts'
-import { type Distances, distancesFrom, FULL, planFor, sampleOf } from './plan.ts'
+import { type Distances, distancesFrom, THOROUGH, planFor, sampleOf } from './plan.ts'
 import { type Suite, suitesOf } from './runner.ts'
 import { refuse, root } from './sources.ts'
 
@@ -59,11 +59,13 @@ interface Run {
   corpus: Loaded
   selection: Selection
   workers: number
+  /** Without the last look: what survives may yet fall to more inputs and to the invariants. */
+  quick: boolean
   tell: (line: string) => void
 }
 
 /** Kills what can be killed. The tests must be green before anything is mutated. */
-export async function runMutants({ corpus, selection: { mutants, argued }, workers, tell }: Run): Promise<Campaign> {
+export async function runMutants({ corpus, selection: { mutants, argued }, workers, quick, tell }: Run): Promise<Campaign> {
   tell(`Compiling ${mutants.length} of ${corpus.mutants.length} mutants together …`)
   const { compiled, refused } = build(corpus, mutants, corpus.tests)
   const suites = suitesOf(compiled)
@@ -75,7 +77,7 @@ export async function runMutants({ corpus, selection: { mutants, argued }, worke
   const alive = mutants.flatMap((mutant, index) => (refused.has(mutant) ? [] : [{ mutant, number: index + 1 }]))
   let done = 0
   await inParallel(workers, alive, async ({ mutant, number }) => {
-    const verdict = await judge({ crew, mutant, number, suites, distances, killer: killers.get(mutant.id), limitMs })
+    const verdict = await judge({ crew, mutant, number, suites, distances, killer: killers.get(mutant.id), quick, limitMs })
     const isArgued = mutant.id in argued
     if (verdict === null && !isArgued) tally.survived.push(mutant)
     if (verdict === null && !isArgued) tell(`Survived: ${mutant.id} (${mutant.file}:${mutant.line})`)
@@ -84,9 +86,11 @@ export async function runMutants({ corpus, selection: { mutants, argued }, worke
     if (verdict === TOO_SLOW) tally.tooSlow += 1
     if (verdict !== null && verdict !== TOO_SLOW) killers.set(mutant.id, verdict)
     done += 1
-    if (done % TELL_EVERY === 0) tell(`${done} of ${alive.length}: ${tally.killed} killed, ${tally.survived.length} survived`)
+    if (done % TELL_EVERY !== 0) return
+    remember(killers)
+    tell(`${done} of ${alive.length}: ${tally.killed} killed, ${tally.survived.length} survived`)
   })
-  writeWhole(KILLERS, JSON.stringify(Object.fromEntries([...killers].sort()), null, 1))
+  remember(killers)
   const byHand = mutants.filter(({ rule }) => rule === 'by-hand').length
   return { ...tally, argued: mutants.filter(({ id }) => id in argued), refused: refused.size, byHand }
 }
@@ -100,6 +104,10 @@ export function lineOf({ killed, tooSlow, argued, refused, byHand, survived, ref
   return `${tried} mutants (${byHand} by hand): ${killed} killed${slow}, ${argued.length} argued, ${survived.length} survived${wrong}${invalid}`
 }
 
+function remember(killers: ReadonlyMap<string, string>): void {
+  writeWhole(KILLERS, JSON.stringify(Object.fromEntries([...killers].sort()), null, 1))
+}
+
 const TOO_SLOW = 'the time limit'
 
 interface Case {
@@ -109,12 +117,13 @@ interface Case {
   suites: readonly Suite[]
   distances: Distances
   killer: string | undefined
+  quick: boolean
   limitMs: number
 }
 
 /** What killed it; null when nothing did. */
-async function judge({ crew, mutant, number, suites, distances, killer, limitMs }: Case): Promise<string | null> {
-  const looks = planFor({ mutant, suites, distances, killer })
+async function judge({ crew, mutant, number, suites, distances, killer, quick, limitMs }: Case): Promise<string | null> {
+  const looks = planFor({ mutant, suites, distances, killer, quick })
   const answer = await crew.ask({ mutant: number, looks, everything: false }, limitMs)
   if (answer === 'too slow') return TOO_SLOW
   return answer.results.find(({ ok }) => !ok)?.test ?? null
@@ -125,7 +134,7 @@ async function baseline({ crew, suites, workers, tell }: { crew: Crew; suites: r
   const started = performance.now()
   const answers: Answer[] = []
   await inParallel(workers, suites, async (suite) => {
-    answers.push(await crew.ask({ mutant: 0, looks: [{ ...FULL, suites: [suite] }], everything: true }, BASELINE_MS))
+    answers.push(await crew.ask({ mutant: 0, looks: [{ ...THOROUGH, suites: [suite] }], everything: true }, BASELINE_MS))
   })
   const results = answers.flatMap((answer) => {
     if (answer === 'too slow') throw refuse('The tests of the unmutated contracts do not come to an end.')

@@ -5,10 +5,11 @@ import { importsOf, type Sources } from './sources.ts'
 
 /** Contracts that carry their mutants are larger than those that are deployed. */
 const CODE_SIZE = '^test_CodeSize_'
-/** Most mutants fall at once; only those that don't are tried as hard as `npm test` tries. */
-const QUICK: Effort = { fuzzRuns: 16, invariantRuns: 0, invariantDepth: 0 }
-export const FULL: Effort & Pick<Look, 'exclude'> = { fuzzRuns: 256, invariantRuns: 32, invariantDepth: 50, exclude: CODE_SIZE }
-const INVARIANTS = '^invariant'
+/** Most mutants fall at the first input of the nearest test; only those that don't are tried harder. What fails is killed, however few runs it took. */
+const FIRST: Effort = { fuzzRuns: 1, invariantRuns: 0, invariantDepth: 0 }
+const SECOND: Effort = { fuzzRuns: 12, invariantRuns: 0, invariantDepth: 0 }
+export const THOROUGH: Effort & Pick<Look, 'exclude'> = { fuzzRuns: 48, invariantRuns: 6, invariantDepth: 50, exclude: CODE_SIZE }
+const EXAMPLES_AND_FUZZING = `${CODE_SIZE}|^invariant`
 
 /** What each test file reaches, and in how many imports. */
 export type Distances = ReadonlyMap<string, ReadonlyMap<string, number>>
@@ -25,8 +26,17 @@ function distancesOf(test: string, sources: Sources): Map<string, number> {
   return found
 }
 
+interface Planned {
+  mutant: Mutant
+  suites: readonly Suite[]
+  distances: Distances
+  /** `Suite.test` */
+  killer: string | undefined
+  quick: boolean
+}
+
 /** The looks at one mutant: the test that found it last time, the tests of its own contract, the others that reach it, then all in earnest. */
-export function planFor({ mutant, suites, distances, killer }: { mutant: Mutant; suites: readonly Suite[]; distances: Distances; killer: string | undefined }): Look[] {
+export function planFor({ mutant, suites, distances, killer, quick }: Planned): Look[] {
   const contract = mutant.file.slice(mutant.file.lastIndexOf('/') + 1, -'.sol'.length)
   const reaching = suites
     .flatMap((suite) => {
@@ -40,10 +50,12 @@ export function planFor({ mutant, suites, distances, killer }: { mutant: Mutant;
   const looks: Look[] = []
   const known = reaching.find(({ suite: { name, tests } }) => tests.some((test) => `${name}.${test}` === killer))
   if (known !== undefined && killer !== undefined) {
-    looks.push({ ...FULL, suites: [known.suite], pattern: `^${killer.slice(killer.indexOf('.') + 1)}\\(` })
+    looks.push({ ...THOROUGH, suites: [known.suite], pattern: `^${killer.slice(killer.indexOf('.') + 1)}($|\\()` })
   }
-  for (const group of [own, others]) if (group.length > 0) looks.push({ ...QUICK, suites: group, exclude: `${CODE_SIZE}|${INVARIANTS}` })
-  if (reaching.length > 0) looks.push({ ...FULL, suites: reaching.map(({ suite }) => suite) })
+  for (const effort of [FIRST, SECOND]) {
+    for (const group of [own, others]) if (group.length > 0) looks.push({ ...effort, suites: group, exclude: EXAMPLES_AND_FUZZING })
+  }
+  if (!quick && reaching.length > 0) looks.push({ ...THOROUGH, suites: reaching.map(({ suite }) => suite) })
   return looks
 }
 
