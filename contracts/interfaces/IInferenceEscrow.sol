@@ -79,6 +79,7 @@ interface IInferenceEscrow {
     error EscrowSignatureInvalid(address signer);
     error EscrowSignatureExpired(uint256 at, uint256 deadline);
     error EscrowNonceUsed(bytes32 accountId, uint256 nonce);
+    error EscrowCreditNonceUsed(address account, uint256 nonce);
     error EscrowKeyInvalid(address key);
     error EscrowKeyIsRevoked(bytes32 accountId, address key);
     error EscrowKeyNarrowed(address key, uint128 cap, uint40 notAfter); // what the key has already
@@ -113,8 +114,11 @@ interface IInferenceEscrow {
     function startThaw(Account calldata account, uint128 amount) external;
     function startThawBySig(Account calldata account, uint128 amount, uint256 nonce, uint256 deadline, bytes calldata signature) external;
     function cancelThaw(Account calldata account) external;
+    function cancelThawBySig(Account calldata account, uint256 nonce, uint256 deadline, bytes calldata signature) external;
     /// @notice Pays min(thawing, deposit - charged) after the thaw. `to` must be the payer unless the payer calls.
     function withdraw(Account calldata account, address to) external returns (uint128 amount);
+    /// @notice The same to any address that the payer signs for.
+    function withdrawBySig(Account calldata account, address to, uint256 nonce, uint256 deadline, bytes calldata signature) external returns (uint128 amount);
 
     /// @notice The collector's own fee, bounded; a raise takes effect after MAX_SETTLEMENT_SECONDS.
     function setCollectorFee(uint32 feePpm) external;
@@ -127,6 +131,8 @@ interface IInferenceEscrow {
     function claimCredit(address to) external returns (uint128 amount);
     /// @notice Pays `account`'s credit to `account` itself; anyone may call.
     function claimCreditFor(address account) external returns (uint128 amount);
+    /// @notice Pays `account`'s credit to any address that `account` signs for.
+    function claimCreditBySig(address account, address to, uint256 nonce, uint256 deadline, bytes calldata signature) external returns (uint128 amount);
 
     /// @notice RoyaltyLedger orders a payout.
     function payRoyalty(address to, uint128 amount) external;

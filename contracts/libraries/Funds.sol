@@ -5,9 +5,11 @@ pragma solidity 0.8.34;
 /// One word, so that a row by the payer's own key reads and writes a single slot once.
 type Funds is uint256;
 
-using {deposited, charged, ownSpent, uncharged, put, take, charge} for Funds global;
+using {deposited, charged, ownSpent, uncharged, put, take, charge, chargeOwn} for Funds global;
 
 uint256 constant FIELD = type(uint80).max;
+// One unit charged and spent by the payer's own key.
+uint256 constant OWN = (1 << 80) | (1 << 160);
 
 function deposited(Funds funds) pure returns (uint256) {
     return Funds.unwrap(funds) & FIELD;
@@ -24,7 +26,7 @@ function ownSpent(Funds funds) pure returns (uint256) {
 function uncharged(Funds funds) pure returns (uint256) {
     // Never below zero: `charge` takes what is uncharged at most, and so does `take`.
     unchecked {
-        return deposited(funds) - charged(funds);
+        return (Funds.unwrap(funds) & FIELD) - ((Funds.unwrap(funds) >> 80) & FIELD);
     }
 }
 
@@ -38,9 +40,18 @@ function take(Funds funds, uint256 amount) pure returns (Funds) {
     return Funds.wrap(Funds.unwrap(funds) - amount);
 }
 
+/// By a granted key.
 /// @dev Warning: `amount` must not exceed `uncharged`; then no field leaves its 80 bits, as ownSpent <= charged <= deposited.
-function charge(Funds funds, uint256 amount, bool own) pure returns (Funds) {
+function charge(Funds funds, uint256 amount) pure returns (Funds) {
     unchecked {
-        return Funds.wrap(Funds.unwrap(funds) + (amount << 80) + (own ? amount << 160 : 0));
+        return Funds.wrap(Funds.unwrap(funds) + (amount << 80));
+    }
+}
+
+/// By the payer's own key.
+/// @dev Warning: as `charge`.
+function chargeOwn(Funds funds, uint256 amount) pure returns (Funds) {
+    unchecked {
+        return Funds.wrap(Funds.unwrap(funds) + amount * OWN);
     }
 }

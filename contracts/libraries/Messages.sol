@@ -102,6 +102,9 @@ library Messages {
     bytes32 internal constant GRANT_KEY = keccak256("GrantKey(bytes32 accountId,address key,uint128 cap,uint40 notAfter,uint32 nonce)");
     bytes32 internal constant REVOKE_KEY = keccak256("RevokeKey(bytes32 accountId,address key)");
     bytes32 internal constant START_THAW = keccak256("StartThaw(bytes32 accountId,uint128 amount,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant CANCEL_THAW = keccak256("CancelThaw(bytes32 accountId,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant WITHDRAW = keccak256("Withdraw(bytes32 accountId,address to,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant CLAIM_CREDIT = keccak256("ClaimCredit(address account,address to,uint256 nonce,uint256 deadline)");
     bytes32 internal constant SETTLE_BATCH =
         keccak256("SettleBatch(address collector,bytes32 batchId,bytes32 lanesHash,bytes32 rowsHash,bytes32 receiptsRoot)");
     bytes32 internal constant SESSION = keccak256("Session(bytes32 accountId,address key,bytes32 ephemeralKey,uint40 expiresAt)");
@@ -129,6 +132,18 @@ library Messages {
 
     function hashStartThaw(bytes32 accountId, uint128 amount, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
         return keccak256(abi.encode(START_THAW, accountId, amount, nonce, deadline));
+    }
+
+    function hashCancelThaw(bytes32 accountId, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(CANCEL_THAW, accountId, nonce, deadline));
+    }
+
+    function hashWithdraw(bytes32 accountId, address to, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(WITHDRAW, accountId, to, nonce, deadline));
+    }
+
+    function hashClaimCredit(address account, address to, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(CLAIM_CREDIT, account, to, nonce, deadline));
     }
 
     function hashSettleBatch(address collector, bytes32 batchId, bytes32 lanesHash, bytes32 rowsHash, bytes32 receiptsRoot) internal pure returns (bytes32) {

@@ -51,6 +51,9 @@ export const messages = {
       field('nonce', 'uint256'),
       field('deadline', 'uint256'),
     ],
+    CancelThaw: [field('accountId', 'bytes32'), field('nonce', 'uint256'), field('deadline', 'uint256')],
+    Withdraw: [field('accountId', 'bytes32'), field('to', 'address'), field('nonce', 'uint256'), field('deadline', 'uint256')],
+    ClaimCredit: [field('account', 'address'), field('to', 'address'), field('nonce', 'uint256'), field('deadline', 'uint256')],
     SettleBatch: [
       field('collector', 'address'),
       field('batchId', 'bytes32'),

@@ -17,10 +17,13 @@ export interface Row {
   parts: { lane: number; amount: bigint }[]
 }
 
-const HEAD_BYTES = 186
+const HEAD_BYTES = 179
 const ADDRESS_BYTES = 20
-const PART_BYTES = 17
+const MONEY_BYTES = 10
+const PART_BYTES = MONEY_BYTES + 1
 const MAX_PARTS = 64
+/** Added to the count of parts where a granted key signed. */
+const GRANTED = 128
 
 /** One hex string of all rows; a field that does not fit its place throws `internal`. */
 export function encodeRows(rows: readonly Row[]): string {
@@ -36,15 +39,14 @@ function encodeRow({ payer, thawSeconds, salt, key, from, ceiling, usageHead, r,
     payerBytes,
     number(BigInt(thawSeconds), 4),
     hex(salt, 32),
-    number(from, 16),
+    number(from, MONEY_BYTES),
     number(ceiling, 16),
     hex(usageHead, 32),
     hex(r, 32),
     hex(vs, 32),
-    granted ? '01' : '00',
-    number(BigInt(parts.length), 1),
+    number(BigInt(parts.length + (granted ? GRANTED : 0)), 1),
     granted ? keyBytes : '',
-    ...parts.map(({ lane, amount }) => number(BigInt(lane), 1) + number(amount, 16)),
+    ...parts.map(({ lane, amount }) => number(amount, MONEY_BYTES) + number(BigInt(lane), 1)),
   ].join('')
 }
 
@@ -73,13 +75,20 @@ function decodeRow(bytes: string, at: number): { row: Row; next: number } | null
   const takeNumber = (length: number) => BigInt(takeHex(length))
   if ((at + HEAD_BYTES) * 2 > bytes.length) return null
   const payer = takeHex(ADDRESS_BYTES)
-  const head = { payer, thawSeconds: Number(takeNumber(4)), salt: takeHex(32), from: takeNumber(16), ceiling: takeNumber(16) }
+  const head = {
+    payer,
+    thawSeconds: Number(takeNumber(4)),
+    salt: takeHex(32),
+    from: takeNumber(MONEY_BYTES),
+    ceiling: takeNumber(16),
+  }
   const voucher = { usageHead: takeHex(32), r: takeHex(32), vs: takeHex(32) }
-  const [granted, count] = [Number(takeNumber(1)), Number(takeNumber(1))]
-  const next = position + granted * ADDRESS_BYTES + count * PART_BYTES
-  if (granted > 1 || count > MAX_PARTS || next * 2 > bytes.length) return null
-  const key = granted === 1 ? takeHex(ADDRESS_BYTES) : payer
-  const parts = Array.from({ length: count }, () => ({ lane: Number(takeNumber(1)), amount: takeNumber(16) }))
+  const tail = Number(takeNumber(1))
+  const count = tail % GRANTED
+  const key = tail >= GRANTED ? takeHex(ADDRESS_BYTES) : payer
+  const next = position + count * PART_BYTES
+  if (count > MAX_PARTS || next * 2 > bytes.length) return null
+  const parts = Array.from({ length: count }, () => ({ amount: takeNumber(MONEY_BYTES), lane: Number(takeNumber(1)) }))
   return { row: { ...head, ...voucher, key, parts }, next }
 }
 

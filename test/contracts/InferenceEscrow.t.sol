@@ -2,17 +2,16 @@
 pragma solidity 0.8.34;
 
 import {ERC3009} from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3009.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {InferenceEscrow} from "../../contracts/InferenceEscrow.sol";
 import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
-import {Guarded} from "../../contracts/libraries/Guarded.sol";
 import {Messages} from "../../contracts/libraries/Messages.sol";
 import {EscrowFixture} from "./support/EscrowFixture.sol";
 import {WalletDouble} from "./support/MarketDoubles.sol";
-import {BlockingToken, FalseToken, FeeToken, MintableToken, ReentrantToken, SilentToken} from "./support/OddTokens.sol";
+import {BlockingToken} from "./support/OddTokens.sol";
 
-/// Deposits, keys, thaws, withdrawals and credits; batches are in InferenceEscrowSettle.t.sol.
+/// Deposits, keys, thaws, withdrawals and credits; batches are in InferenceEscrowSettle.t.sol, misused signatures in EscrowSignatures.t.sol
+/// and EscrowVouchers.t.sol, odd tokens in EscrowTokens.t.sol.
 contract InferenceEscrowTest is EscrowFixture {
     uint128 internal constant AMOUNT = 10e6;
 
@@ -141,61 +140,6 @@ contract InferenceEscrowTest is EscrowFixture {
         (uint8 v, bytes32 r, bytes32 s) = _permit(0);
         vm.expectRevert();
         escrow.depositWithPermit(_account(), AMOUNT, block.timestamp, v, r, s);
-    }
-
-    // Odd tokens
-
-    function test_Deposit_TakesATokenThatReturnsNothing() public {
-        MintableToken odd = new SilentToken();
-        _depositOdd(odd);
-        _thawAll();
-        escrow.withdraw(_account(), payer);
-        vm.assertEq(odd.balanceOf(payer), AMOUNT);
-    }
-
-    function test_Deposit_RevertWhen_TokenReturnsFalse() public {
-        MintableToken odd = new FalseToken();
-        escrow = _newEscrow(address(odd));
-        vm.expectRevert(abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(odd)));
-        escrow.deposit(_account(), AMOUNT);
-    }
-
-    function test_Deposit_RevertWhen_TokenTakesAFee() public {
-        MintableToken odd = new FeeToken();
-        escrow = _newEscrow(address(odd));
-        odd.mint(address(this), AMOUNT);
-        odd.approve(address(escrow), AMOUNT);
-        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowTokenShortfall.selector, AMOUNT * 99 / 100, AMOUNT));
-        escrow.deposit(_account(), AMOUNT);
-    }
-
-    function test_Withdraw_RevertWhen_TokenReenters() public {
-        ReentrantToken odd = new ReentrantToken();
-        _depositOdd(odd);
-        _thawAll();
-        bytes[4] memory calls = [
-            abi.encodeCall(IInferenceEscrow.withdraw, (_account(), payer)),
-            abi.encodeCall(IInferenceEscrow.deposit, (_account(), 1)),
-            abi.encodeCall(IInferenceEscrow.claimCredit, (payer)),
-            abi.encodeCall(IInferenceEscrow.payRoyalty, (payer, 1))
-        ];
-        for (uint256 i = 0; i < calls.length; ++i) {
-            odd.aim(address(escrow), calls[i]);
-            vm.expectRevert(Guarded.GuardedReentered.selector);
-            escrow.withdraw(_account(), payer);
-        }
-    }
-
-    function test_Withdraw_ABlockedRecipientHurtsOnlyItself() public {
-        BlockingToken odd = new BlockingToken();
-        _depositOdd(odd);
-        _thawAll();
-        odd.setBlocked(payer, true);
-        vm.expectRevert(abi.encodeWithSelector(MintableToken.Blocked.selector, payer));
-        escrow.withdraw(_account(), payer);
-        vm.prank(payer);
-        escrow.withdraw(_account(), address(0xCAFE));
-        vm.assertEq(odd.balanceOf(address(0xCAFE)), AMOUNT);
     }
 
     // Keys
@@ -464,13 +408,6 @@ contract InferenceEscrowTest is EscrowFixture {
     }
 
     // Private
-
-    function _depositOdd(MintableToken odd) private {
-        escrow = _newEscrow(address(odd));
-        odd.mint(address(this), AMOUNT);
-        odd.approve(address(escrow), AMOUNT);
-        escrow.deposit(_account(), AMOUNT);
-    }
 
     function _thawAll() private {
         vm.prank(payer);

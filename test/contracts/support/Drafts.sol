@@ -57,9 +57,15 @@ library Drafts {
 
     function encode(Row memory row) internal pure returns (bytes memory encoded) {
         bool granted = row.key != row.payer;
-        encoded = abi.encodePacked(row.payer, row.thawSeconds, row.salt, row.from, row.ceiling, row.usageHead);
-        encoded = abi.encodePacked(encoded, row.r, row.vs, granted, uint8(row.parts.length));
+        encoded = abi.encodePacked(row.payer, row.thawSeconds, row.salt, _money(row.from), row.ceiling, row.usageHead);
+        encoded = abi.encodePacked(encoded, row.r, row.vs, uint8(row.parts.length + (granted ? 128 : 0)));
         if (granted) encoded = abi.encodePacked(encoded, row.key);
-        for (uint256 i = 0; i < row.parts.length; ++i) encoded = abi.encodePacked(encoded, row.parts[i].lane, row.parts[i].amount);
+        for (uint256 i = 0; i < row.parts.length; ++i) encoded = abi.encodePacked(encoded, _money(row.parts[i].amount), row.parts[i].lane);
+    }
+
+    /// What has no place in a row must fail here, not become another amount.
+    function _money(uint128 amount) private pure returns (uint80) {
+        require(amount <= type(uint80).max, "no row has room for this");
+        return uint80(amount);
     }
 }

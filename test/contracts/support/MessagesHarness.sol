@@ -63,6 +63,18 @@ contract MessagesHarness {
         return Messages.hashStartThaw(accountId, amount, nonce, deadline);
     }
 
+    function CancelThaw(bytes32 accountId, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashCancelThaw(accountId, nonce, deadline);
+    }
+
+    function Withdraw(bytes32 accountId, address to, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashWithdraw(accountId, to, nonce, deadline);
+    }
+
+    function ClaimCredit(address account, address to, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashClaimCredit(account, to, nonce, deadline);
+    }
+
     function SettleBatch(address collector, bytes32 batchId, bytes32 lanesHash, bytes32 rowsHash, bytes32 receiptsRoot) external pure returns (bytes32) {
         return Messages.hashSettleBatch(collector, batchId, lanesHash, rowsHash, receiptsRoot);
     }

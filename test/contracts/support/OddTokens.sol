@@ -54,6 +54,28 @@ contract FalseToken is MintableToken {
     }
 }
 
+/// @title Takes transfers in, and from some day on sends nothing and says false.
+contract TurningToken is MintableToken {
+    bool public turned;
+
+    function turn(bool turned_) external {
+        turned = turned_;
+    }
+
+    function transfer(address to, uint256 value) public override returns (bool) {
+        return turned ? false : super.transfer(to, value);
+    }
+}
+
+/// @title Says true and moves nothing.
+contract LyingToken is MintableToken {
+    function transferFrom(address, address, uint256) public pure override returns (bool) {
+        return true;
+    }
+
+    function receiveWithAuthorization(address, address, uint256, uint256, uint256, bytes32, uint8, bytes32, bytes32) external {}
+}
+
 /// @title Burns one unit in a hundred on the way.
 contract FeeToken is MintableToken {
     function _update(address from, address to, uint256 value) internal override {
