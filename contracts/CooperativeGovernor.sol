@@ -15,6 +15,8 @@ import {ICooperativeGovernor} from "./interfaces/ICooperativeGovernor.sol";
 import {ICooperativeParameters} from "./interfaces/ICooperativeParameters.sol";
 import {IInferenceEscrow} from "./interfaces/IInferenceEscrow.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {Messages} from "./libraries/Messages.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 
 /// @title Chapter 7, govern: members decide by classes of proposals; a guardian with an ending mandate can only say stop.
 contract CooperativeGovernor is
@@ -67,6 +69,40 @@ contract CooperativeGovernor is
     }
 
     // Propose
+
+    /// @inheritdoc ICooperativeGovernor
+    function proposeBySig(
+        address[] memory targets,
+        uint256[] memory values,
+        bytes[] memory calldatas,
+        string memory description,
+        address proposer,
+        uint256 deadline,
+        bytes calldata signature
+    ) external returns (uint256 proposalId) {
+        require(block.timestamp <= deadline, GovernorSignatureExpired(block.timestamp, deadline));
+        proposalId = getProposalId(targets, values, calldatas, keccak256(bytes(description)));
+        _requireSigned(proposer, Messages.hashPropose(proposalId, proposer, deadline), signature);
+        require(_isValidDescriptionForProposer(proposer, description), GovernorRestrictedProposer(proposer));
+        uint256 held = getVotes(proposer, clock() - 1);
+        require(held >= proposalThreshold(), GovernorInsufficientProposerVotes(proposer, held, proposalThreshold()));
+        _propose(targets, values, calldatas, description, proposer);
+    }
+
+    /// @inheritdoc ICooperativeGovernor
+    function cancelBySig(
+        address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash, bytes calldata signature
+    ) external returns (uint256 proposalId) {
+        proposalId = getProposalId(targets, values, calldatas, descriptionHash);
+        address proposer = proposalProposer(proposalId);
+        _requireSigned(proposer, Messages.hashCancelProposal(proposalId), signature);
+        require(_validateCancel(proposalId, proposer), GovernorUnableToCancel(proposalId, proposer));
+        _cancel(targets, values, calldatas, descriptionHash);
+    }
+
+    function _requireSigned(address signer, bytes32 structHash, bytes calldata signature) private view {
+        require(Signatures.isBy(signer, _hashTypedDataV4(structHash), signature), GovernorInvalidSignature(signer));
+    }
 
     /// Files the class and its present rule with the proposal, so that a later change of the rules does not reach it.
     function _propose(address[] memory targets, uint256[] memory values, bytes[] memory calldatas, string memory description, address proposer)
@@ -158,7 +194,7 @@ contract CooperativeGovernor is
     // Guard
 
     /// @inheritdoc ICooperativeGovernor
-    function guardianCancel(address[] calldata targets, uint256[] calldata values, bytes[] calldata calldatas, bytes32 descriptionHash)
+    function guardianCancel(address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash)
         external
         returns (uint256 proposalId)
     {

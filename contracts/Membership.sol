@@ -4,11 +4,11 @@ pragma solidity 0.8.34;
 import {Votes} from "@openzeppelin/contracts/governance/utils/Votes.sol";
 import {ERC721} from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ICooperativeParameters} from "./interfaces/ICooperativeParameters.sol";
 import {IMembership} from "./interfaces/IMembership.sol";
 import {Messages} from "./libraries/Messages.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 
 /// @title Chapter 1, contribute: members. Soulbound, one nullifier one vote, votes by timestamp.
 contract Membership is IMembership, ERC721, Votes {
@@ -156,7 +156,20 @@ contract Membership is IMembership, ERC721, Votes {
 
     /// @inheritdoc IMembership
     function startRotation(address newKey) external {
-        uint256 memberId = _requirePresentMemberId(msg.sender);
+        _startRotation(_requirePresentMemberId(msg.sender), newKey);
+    }
+
+    /// @inheritdoc IMembership
+    function startRotationBySig(uint256 memberId, address newKey, uint256 deadline, bytes calldata signature) external {
+        address account = _requireOwned(memberId);
+        require(block.timestamp <= deadline, MembershipSignatureExpired(block.timestamp, deadline));
+        uint256 nonce = _useNonce(account);
+        bytes32 structHash = Messages.hashStartRotation({memberId: memberId, newKey: newKey, nonce: nonce, deadline: deadline});
+        _requireSignature(account, structHash, signature);
+        _startRotation(memberId, newKey);
+    }
+
+    function _startRotation(uint256 memberId, address newKey) private {
         require(newKey != address(0), MembershipAccountInvalid(newKey));
         require(_memberIds[newKey] == 0, MembershipAccountTaken(newKey));
 
@@ -167,7 +180,20 @@ contract Membership is IMembership, ERC721, Votes {
 
     /// @inheritdoc IMembership
     function cancelRotation() external {
-        uint256 memberId = _requirePresentMemberId(msg.sender);
+        _cancelRotation(_requirePresentMemberId(msg.sender));
+    }
+
+    /// @inheritdoc IMembership
+    function cancelRotationBySig(uint256 memberId, address newKey, uint40 rotatesAt, bytes calldata signature) external {
+        address account = _requireOwned(memberId);
+        _requireSignature(account, Messages.hashCancelRotation(memberId, newKey, rotatesAt), signature);
+        Member storage entry = _members[memberId];
+        bool isPending = entry.pendingKey == newKey && entry.rotatesAt == rotatesAt;
+        require(isPending || entry.pendingKey == address(0), MembershipOtherRotation(memberId, entry.pendingKey, entry.rotatesAt));
+        _cancelRotation(memberId);
+    }
+
+    function _cancelRotation(uint256 memberId) private {
         if (_members[memberId].pendingKey == address(0)) return;
 
         (_members[memberId].pendingKey, _members[memberId].rotatesAt) = (address(0), 0);
@@ -278,6 +304,6 @@ contract Membership is IMembership, ERC721, Votes {
     }
 
     function _isSigned(address signer, bytes32 structHash, bytes calldata signature) private view returns (bool) {
-        return SignatureChecker.isValidSignatureNowCalldata(signer, _hashTypedDataV4(structHash), signature);
+        return Signatures.isBy(signer, _hashTypedDataV4(structHash), signature);
     }
 }

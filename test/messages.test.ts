@@ -15,6 +15,7 @@ function fieldOf(type: string): fc.Arbitrary<unknown> {
   if (type === 'address') return hex(20)
   if (type === 'bytes32') return hex(32)
   if (type === 'bool') return fc.boolean()
+  if (type === 'string') return fc.string({ unit: 'grapheme', maxLength: 80 })
   const bits = /^uint([0-9]+)$/.exec(type)?.[1]
   if (bits === undefined) throw new TypeError(`no values for ${type}`)
   return fc.bigInt({ min: 0n, max: (1n << BigInt(bits)) - 1n })
@@ -37,12 +38,13 @@ const callArguments: Record<string, (value: MessageValue) => unknown[]> = {
     nonce,
     deadline,
   ],
+  AnnounceShareTable: ({ poolId, deadline, ...table }) => [poolId, table, deadline],
   JobReceipt: (value) => [value],
   Receipt: (value) => [value],
 }
 
 /** OpenZeppelin's and the token's own messages have no hash function of ours. */
-const elsewhere: ContractName[] = ['CooperativeGovernor', 'Token']
+const elsewhere = ['CooperativeGovernor.Ballot', 'Token.ReceiveWithAuthorization']
 
 describe('every message', () => {
   let connection: Connection
@@ -59,8 +61,8 @@ describe('every message', () => {
   afterAll(() => connection?.close())
 
   for (const contract of Object.keys(messages) as ContractName[]) {
-    if (elsewhere.includes(contract)) continue
     for (const name of Object.keys(messages[contract])) {
+      if (elsewhere.includes(`${contract}.${name}`)) continue
       it(`${contract}.${name} has one hash in TypeScript and Solidity`, async () => {
         await fc.assert(
           fc.asyncProperty(messageOf(contract, name), async (drawn) => {

@@ -38,14 +38,30 @@ interface ICooperativeGovernor {
     error GovernorGuardianConflict(uint256 proposalId);
     error GovernorSuspensionInvalid(uint40 until, uint256 limit);
     error GovernorSuspendedBefore(bytes32 modelId);
+    error GovernorSignatureExpired(uint256 at, uint256 deadline);
     error GovernorRuleInvalid(uint32 quorumPpm, uint32 thresholdPpm);
 
+    /// @notice As `propose`, by the proposer's signature over Propose: the proposer's own votes must reach the threshold, and the
+    /// description's `#proposer=` suffix must name the proposer. It can't be replayed: a proposal is made once.
+    function proposeBySig(
+        address[] memory targets,
+        uint256[] memory values,
+        bytes[] memory calldatas,
+        string memory description,
+        address proposer,
+        uint256 deadline,
+        bytes calldata signature
+    ) external returns (uint256 proposalId);
+    /// @notice As `cancel`, by the proposer's signature over CancelProposal, while the proposal is pending.
+    function cancelBySig(
+        address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash, bytes calldata signature
+    ) external returns (uint256 proposalId);
     /// @notice By proposal only. A mandate lasts at most 366 days; a new one starts when this is called.
     function setGuardian(address guardian, uint40 mandateEndsAt) external;
     /// @notice By proposal only, within bounds; proposals keep the rule that was in force when they were made.
     function setClassRule(ProposalClass class, ClassRule calldata rule) external;
     /// @notice Guardian cancels a proposal that does not concern the guardian itself.
-    function guardianCancel(address[] calldata targets, uint256[] calldata values, bytes[] calldata calldatas, bytes32 descriptionHash) external returns (uint256);
+    function guardianCancel(address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash) external returns (uint256);
     /// @notice Guardian suspends a model of a registry for at most 14 days, once per model and mandate: it ends by itself unless
     /// a proposal suspends for longer. The registry decides whether this governor is one that it obeys.
     function guardianSuspend(address registry, bytes32 modelId, uint40 until) external;

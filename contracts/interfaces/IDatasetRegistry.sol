@@ -113,6 +113,7 @@ interface IDatasetRegistry {
 
     /// @notice The steward announces the table in force from an epoch at least one ahead of now.
     function announceShareTable(bytes32 poolId, ShareTable calldata table) external;
+    function announceShareTableBySig(bytes32 poolId, ShareTable calldata table, uint256 deadline, bytes calldata signature) external;
 
     /// @notice Flags the caller as having left the pool: needs no proof, never fails for a pool that exists.
     function withdrawFromPool(bytes32 poolId) external;

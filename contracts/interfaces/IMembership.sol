@@ -43,6 +43,7 @@ interface IMembership {
     error MembershipNotMember(address account);
     error MembershipOnProbation(uint256 memberId, uint40 activeAt);
     error MembershipRotationNotDue(uint256 memberId, uint40 rotatesAt);
+    error MembershipOtherRotation(uint256 memberId, address pendingKey, uint40 rotatesAt);
     error MembershipAccountInvalid(address account);
     error MembershipVotesNotDelegable(address account);
     error MembershipSettingInvalid();
@@ -58,8 +59,13 @@ interface IMembership {
     function leaveBySig(address account, bytes calldata signature) external;
     /// @notice Moves the vote to a new key after a delay; the old key may cancel.
     function startRotation(address newKey) external;
+    /// @notice As `startRotation`, by the present key's signature over StartRotation with its `nonces`: once cancelled, a rotation
+    /// must not come back by a replay.
+    function startRotationBySig(uint256 memberId, address newKey, uint256 deadline, bytes calldata signature) external;
     /// @notice By the member's present key; a repeat changes nothing.
     function cancelRotation() external;
+    /// @notice As `cancelRotation`, by signature over the rotation it cancels: no nonce, no deadline, and it stops no other one.
+    function cancelRotationBySig(uint256 memberId, address newKey, uint40 rotatesAt, bytes calldata signature) external;
     /// @notice Anyone may finish with the new key's signature over AcceptRotation.
     function finishRotation(uint256 memberId, bytes calldata newKeySignature) external;
 

@@ -35,15 +35,28 @@ interface IProviderRegistry {
     error ProviderTokenShortfall(uint256 received, uint256 expected);
     error ProviderModelUnknown(bytes32 modelId);
     error ProviderPriceInvalid(uint128 unitPrice);
+    error ProviderSignatureInvalid(address signer);
+    error ProviderSignatureExpired(uint256 at, uint256 deadline);
 
     /// @notice Registers msg.sender as operator, or changes its keys.
     function register(address sessionKey, bytes32 encryptionKey, string calldata name) external;
+    function registerBySig(
+        address operator, address sessionKey, bytes32 encryptionKey, string calldata name, uint256 deadline, bytes calldata signature
+    ) external;
     function stake(uint128 amount) external;
+    /// @notice By the operator's EIP-3009 authorization to this contract: whoever relays it, it can only become the operator's stake.
+    function stakeWithAuthorization(
+        address operator, uint128 amount, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes calldata signature
+    ) external;
     function startUnstaking(uint128 amount) external;
+    function startUnstakingBySig(address operator, uint128 amount, uint256 deadline, bytes calldata signature) external;
     function unstake(address to) external returns (uint128 amount);
+    function unstakeBySig(address operator, address to, uint256 deadline, bytes calldata signature) external returns (uint128 amount);
     /// @notice Offers a model at a price; needs MIN_STAKE.
     function setOffer(bytes32 modelId, uint8 unit, uint128 unitPrice) external;
+    function setOfferBySig(address operator, bytes32 modelId, uint8 unit, uint128 unitPrice, uint256 deadline, bytes calldata signature) external;
     function endOffer(bytes32 modelId) external;
+    function endOfferBySig(address operator, bytes32 modelId, uint256 deadline, bytes calldata signature) external;
 
     function MIN_STAKE() external view returns (uint128);
     function UNSTAKE_SECONDS() external view returns (uint40);

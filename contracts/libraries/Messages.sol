@@ -15,6 +15,9 @@ library Messages {
         keccak256("NarrowDataset(bytes32 datasetId,uint32 removePurposes,uint256 removeJurisdictions,uint40 endsAt,uint256 deadline)");
     bytes32 internal constant WITHDRAW_DATASET = keccak256("WithdrawDataset(bytes32 datasetId)");
     bytes32 internal constant WITHDRAW_FROM_POOL = keccak256("WithdrawFromPool(bytes32 poolId,address account)");
+    bytes32 internal constant ANNOUNCE_SHARE_TABLE = keccak256(
+        "AnnounceShareTable(bytes32 poolId,bytes32 root,uint128 totalShares,uint64 fromEpoch,bytes32 dataDigest,uint256 deadline)"
+    );
 
     function hashRegisterDataset(IDatasetRegistry.Registration calldata registration, uint256 deadline) internal pure returns (bytes32) {
         return keccak256(
@@ -43,6 +46,12 @@ library Messages {
 
     function hashWithdrawFromPool(bytes32 poolId, address account) internal pure returns (bytes32) {
         return keccak256(abi.encode(WITHDRAW_FROM_POOL, poolId, account));
+    }
+
+    function hashAnnounceShareTable(bytes32 poolId, IDatasetRegistry.ShareTable calldata table, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(ANNOUNCE_SHARE_TABLE, poolId, table.root, table.totalShares, table.fromEpoch, table.dataDigest, deadline)
+        );
     }
 
     // ---------------------------------------------------------------- ModelRegistry
@@ -165,9 +174,43 @@ library Messages {
 
     // ---------------------------------------------------------------- ProviderRegistry
     bytes32 internal constant WORKER_HELLO = keccak256("WorkerHello(address sessionKey,bytes32 challenge,address gateway)");
+    bytes32 internal constant REGISTER_PROVIDER = keccak256(
+        "RegisterProvider(address operator,address sessionKey,bytes32 encryptionKey,string name,uint256 nonce,uint256 deadline)"
+    );
+    bytes32 internal constant SET_OFFER =
+        keccak256("SetOffer(address operator,bytes32 modelId,uint8 unit,uint128 unitPrice,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant END_OFFER = keccak256("EndOffer(address operator,bytes32 modelId,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant START_UNSTAKING = keccak256("StartUnstaking(address operator,uint128 amount,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant UNSTAKE = keccak256("Unstake(address operator,address to,uint256 nonce,uint256 deadline)");
 
     function hashWorkerHello(address sessionKey, bytes32 challenge, address gateway) internal pure returns (bytes32) {
         return keccak256(abi.encode(WORKER_HELLO, sessionKey, challenge, gateway));
+    }
+
+    function hashRegisterProvider(
+        address operator, address sessionKey, bytes32 encryptionKey, string calldata name, uint256 nonce, uint256 deadline
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(REGISTER_PROVIDER, operator, sessionKey, encryptionKey, keccak256(bytes(name)), nonce, deadline));
+    }
+
+    function hashSetOffer(address operator, bytes32 modelId, uint8 unit, uint128 unitPrice, uint256 nonce, uint256 deadline)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(SET_OFFER, operator, modelId, unit, unitPrice, nonce, deadline));
+    }
+
+    function hashEndOffer(address operator, bytes32 modelId, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(END_OFFER, operator, modelId, nonce, deadline));
+    }
+
+    function hashStartUnstaking(address operator, uint128 amount, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(START_UNSTAKING, operator, amount, nonce, deadline));
+    }
+
+    function hashUnstake(address operator, address to, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(UNSTAKE, operator, to, nonce, deadline));
     }
 
     // ---------------------------------------------------------------- Membership
@@ -175,6 +218,8 @@ library Messages {
     bytes32 internal constant ADMISSION = keccak256("Admission(address account,bytes32 nullifier,uint256 deadline)");
     bytes32 internal constant VOUCH = keccak256("Vouch(address account,bytes32 nullifier,uint256 deadline)");
     bytes32 internal constant LEAVE = keccak256("Leave(uint256 memberId)");
+    bytes32 internal constant START_ROTATION = keccak256("StartRotation(uint256 memberId,address newKey,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant CANCEL_ROTATION = keccak256("CancelRotation(uint256 memberId,address newKey,uint40 rotatesAt)");
     bytes32 internal constant ACCEPT_ROTATION = keccak256("AcceptRotation(uint256 memberId,address newKey)");
 
     function hashApplication(address account, bytes32 nullifier, uint256 deadline) internal pure returns (bytes32) {
@@ -193,7 +238,28 @@ library Messages {
         return keccak256(abi.encode(LEAVE, memberId));
     }
 
+    function hashStartRotation(uint256 memberId, address newKey, uint256 nonce, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(START_ROTATION, memberId, newKey, nonce, deadline));
+    }
+
+    function hashCancelRotation(uint256 memberId, address newKey, uint40 rotatesAt) internal pure returns (bytes32) {
+        return keccak256(abi.encode(CANCEL_ROTATION, memberId, newKey, rotatesAt));
+    }
+
     function hashAcceptRotation(uint256 memberId, address newKey) internal pure returns (bytes32) {
         return keccak256(abi.encode(ACCEPT_ROTATION, memberId, newKey));
+    }
+
+    // ---------------------------------------------------------------- CooperativeGovernor
+    bytes32 internal constant PROPOSE = keccak256("Propose(uint256 proposalId,address proposer,uint256 deadline)");
+    bytes32 internal constant CANCEL_PROPOSAL = keccak256("CancelProposal(uint256 proposalId)");
+
+    /// The proposal's id binds every call and the description.
+    function hashPropose(uint256 proposalId, address proposer, uint256 deadline) internal pure returns (bytes32) {
+        return keccak256(abi.encode(PROPOSE, proposalId, proposer, deadline));
+    }
+
+    function hashCancelProposal(uint256 proposalId) internal pure returns (bytes32) {
+        return keccak256(abi.encode(CANCEL_PROPOSAL, proposalId));
     }
 }

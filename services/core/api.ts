@@ -83,6 +83,14 @@ export const RelayBody = Type.Object({
 })
 export type RelayBody = Static<typeof RelayBody>
 
+/** A file of signed acts: see core/acts.ts. */
+export const ActFileBody = Type.Object({
+  granary: Type.Literal('acts/1'),
+  chainId: Type.String({ pattern: '^[0-9]{1,20}$' }),
+  contracts: Type.Record(Type.String({ maxLength: 64 }), Address),
+  acts: Type.Array(RelayBody, { minItems: 1, maxItems: 64 }),
+})
+
 export const AdmissionBody = Type.Object({ account: Address, nullifier: Hex32, deadline: Type.Integer({ minimum: 0 }) })
 
 /** The voucher header: base64url of this as JSON. */

@@ -24,6 +24,14 @@ export const messages = {
     ],
     WithdrawDataset: [field('datasetId', 'bytes32')],
     WithdrawFromPool: [field('poolId', 'bytes32'), field('account', 'address')],
+    AnnounceShareTable: [
+      field('poolId', 'bytes32'),
+      field('root', 'bytes32'),
+      field('totalShares', 'uint128'),
+      field('fromEpoch', 'uint64'),
+      field('dataDigest', 'bytes32'),
+      field('deadline', 'uint256'),
+    ],
   },
   ModelRegistry: {
     RegisterModel: [field('modelId', 'bytes32'), field('author', 'address'), field('deadline', 'uint256')],
@@ -92,6 +100,35 @@ export const messages = {
   },
   ProviderRegistry: {
     WorkerHello: [field('sessionKey', 'address'), field('challenge', 'bytes32'), field('gateway', 'address')],
+    RegisterProvider: [
+      field('operator', 'address'),
+      field('sessionKey', 'address'),
+      field('encryptionKey', 'bytes32'),
+      field('name', 'string'),
+      field('nonce', 'uint256'),
+      field('deadline', 'uint256'),
+    ],
+    SetOffer: [
+      field('operator', 'address'),
+      field('modelId', 'bytes32'),
+      field('unit', 'uint8'),
+      field('unitPrice', 'uint128'),
+      field('nonce', 'uint256'),
+      field('deadline', 'uint256'),
+    ],
+    EndOffer: [
+      field('operator', 'address'),
+      field('modelId', 'bytes32'),
+      field('nonce', 'uint256'),
+      field('deadline', 'uint256'),
+    ],
+    StartUnstaking: [
+      field('operator', 'address'),
+      field('amount', 'uint128'),
+      field('nonce', 'uint256'),
+      field('deadline', 'uint256'),
+    ],
+    Unstake: [field('operator', 'address'), field('to', 'address'), field('nonce', 'uint256'), field('deadline', 'uint256')],
   },
   RoyaltyLedger: {
     ClaimRoyalty: [
@@ -109,11 +146,20 @@ export const messages = {
     Admission: [field('account', 'address'), field('nullifier', 'bytes32'), field('deadline', 'uint256')],
     Vouch: [field('account', 'address'), field('nullifier', 'bytes32'), field('deadline', 'uint256')],
     Leave: [field('memberId', 'uint256')],
+    StartRotation: [
+      field('memberId', 'uint256'),
+      field('newKey', 'address'),
+      field('nonce', 'uint256'),
+      field('deadline', 'uint256'),
+    ],
+    CancelRotation: [field('memberId', 'uint256'), field('newKey', 'address'), field('rotatesAt', 'uint40')],
     AcceptRotation: [field('memberId', 'uint256'), field('newKey', 'address')],
   },
   CooperativeGovernor: {
     // OpenZeppelin Governor's own type.
     Ballot: [field('proposalId', 'uint256'), field('support', 'uint8'), field('voter', 'address'), field('nonce', 'uint256')],
+    Propose: [field('proposalId', 'uint256'), field('proposer', 'address'), field('deadline', 'uint256')],
+    CancelProposal: [field('proposalId', 'uint256')],
   },
   Token: {
     // EIP-3009.

@@ -61,6 +61,8 @@ export interface Chain extends AsyncDisposable {
   callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
   read(call: Call, block?: number): Promise<unknown>
+  /** The gas that it would take from this adapter's key now; refuses with `chain.reverted` if it would revert. */
+  estimate(call: Call): Promise<bigint>
   /** Signs with this adapter's key; refuses with `chain.reverted` and the contract's typed error if it would revert. */
   prepare(call: Call, options?: { nonce?: number }): Promise<SignedTransaction>
   broadcast(transaction: SignedTransaction): Promise<void>

@@ -51,7 +51,8 @@ export async function openApp(options: {
 }
 
 function refuse(reply: FastifyReply, error: GranaryError) {
-  if (error.retryable) reply.header('retry-after', '1')
+  const { retryAfterSeconds } = error.evidence
+  if (error.retryable) reply.header('retry-after', typeof retryAfterSeconds === 'number' ? String(retryAfterSeconds) : '1')
   return reply.code(error.status).type('application/problem+json').send(problemOf(error))
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Wallet } from 'ethers'
 import { type Deployment, deploymentFile, type Environment, integer, keyFile, optionalText, text } from '../adapters/settings.ts'
 import { GranaryError } from '../core/errors.ts'
+import type { RelaySettings } from './relay.ts'
 
 export interface GatewayConfig {
   host: string
@@ -26,7 +27,7 @@ export interface GatewayConfig {
   bodyLimitBytes: number
   contentLimitBytes: number
   requestsPerMinute: number
-  relaysPerMinute: number
+  relay: RelaySettings
 }
 
 export function readConfig(env: Environment = process.env): GatewayConfig {
@@ -49,7 +50,22 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     bodyLimitBytes: integer(env, 'GRANARY_BODY_LIMIT_BYTES', { fallback: 16 << 20, least: 1024, most: 256 << 20 }),
     contentLimitBytes: integer(env, 'GRANARY_CONTENT_LIMIT_BYTES', { fallback: 64 << 20, least: 1024, most: 1 << 30 }),
     requestsPerMinute: integer(env, 'GRANARY_REQUESTS_PER_MINUTE', { fallback: 12_000, least: 1, most: 10_000_000 }),
-    relaysPerMinute: integer(env, 'GRANARY_RELAYS_PER_MINUTE', { fallback: 600, least: 0, most: 100_000 }),
+    relay: readRelaySettings(env),
+  }
+}
+
+function readRelaySettings(env: Environment): RelaySettings {
+  const [mostActs, mostGas] = [10_000_000, 1_000_000_000_000]
+  return {
+    perMinute: integer(env, 'GRANARY_RELAYS_PER_MINUTE', { fallback: 600, least: 0, most: 100_000 }),
+    person: {
+      acts: integer(env, 'GRANARY_RELAY_ACTS_PER_DAY', { fallback: 200, least: 0, most: mostActs }),
+      gas: integer(env, 'GRANARY_RELAY_GAS_PER_DAY', { fallback: 40_000_000, least: 0, most: mostGas }),
+    },
+    shared: {
+      acts: integer(env, 'GRANARY_RELAY_SHARED_ACTS_PER_DAY', { fallback: 10_000, least: 0, most: mostActs }),
+      gas: integer(env, 'GRANARY_RELAY_SHARED_GAS_PER_DAY', { fallback: 2_000_000_000, least: 0, most: mostGas }),
+    },
   }
 }
 

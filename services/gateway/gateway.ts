@@ -52,7 +52,7 @@ export async function openGateway(
   const sessions = openSessionBook({ vault, escrow, token, collector, clock: () => consent.head?.timestamp ?? 0 })
   const payers = openPayerBook({ ledger, sessions, vault, escrow })
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
-  const relay = openRelay({ chain, perMinute: config.relaysPerMinute, clockMs: () => performance.now(), log })
+  const relay = openRelay({ chain, settings: config.relay, clockMs: () => performance.now(), log })
   const settlementSeconds = await chain.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] })
   const rails: Rails = {
     chainId: chain.chainId,

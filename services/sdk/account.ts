@@ -2,10 +2,8 @@ import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, ZeroHash } from 'ethers'
 import { accountIdOf, depositNonceOf } from '../core/accounts.ts'
 import type { AccountConfig } from '../core/ports.ts'
-import type { Context } from './context.ts'
+import { type Context, DEADLINE_SECONDS } from './context.ts'
 import { Meter } from './meter.ts'
-
-const DEADLINE_SECONDS = 3600
 
 export interface ApiKeyRequest {
   cap: bigint
@@ -46,8 +44,9 @@ export class Account {
       nonce: depositNonceOf(this.idOf(account), salt),
     }
     const signature = await this.#context.sign('Token', 'ReceiveWithAuthorization', value)
-    const body = { account, amount, validAfter: '0', validBefore: String(validBefore), salt, signature }
-    return this.#context.http.json({ method: 'POST', path: '/v1/deposits', body })
+    const args = [account, amount, 0n, validBefore, salt, signature]
+    const { transaction } = await this.#context.relay('InferenceEscrow', 'depositWithAuthorization', args)
+    return { accountId: this.idOf(account), transaction }
   }
 
   /** Pays by vouchers, signed with the wallet itself. */

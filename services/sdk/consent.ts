@@ -2,10 +2,8 @@ import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, ZeroAddress } from 'ethers'
 import { commitmentOf, datasetIdOf, type Terms, termsArgument, termsHashOf } from '../core/consent.ts'
 import { digestOfBytes, encodeManifest } from '../core/manifest.ts'
-import type { Context, Relayed } from './context.ts'
+import { type Context, DEADLINE_SECONDS, type Relayed } from './context.ts'
 import { encryptBytes } from './sealing.ts'
-
-const DEADLINE_SECONDS = 3600
 
 export interface DatasetOffer {
   /** Plaintext: it is encrypted here and never leaves in the clear. */
@@ -15,6 +13,17 @@ export interface DatasetOffer {
   description: string
   terms: Terms
   recovery?: string
+  /** A pool of many contributors' data, which the wallet will run as its steward. */
+  isPool?: boolean
+}
+
+/** Who shares in a pool from an epoch on. */
+export interface ShareTable {
+  root: string
+  totalShares: bigint
+  fromEpoch: bigint
+  /** sha-256 of the published table. */
+  dataDigest: string
 }
 
 export interface RegisteredDataset {
@@ -57,7 +66,7 @@ export class Consent {
     const salt = hexlify(randomBytes(32))
     const owner = await address()
     const commitment = commitmentOf(digestOfBytes(manifestBytes), salt)
-    const registration = { owner, commitment, termsHash, salt, isPool: false, recovery: offer.recovery ?? ZeroAddress }
+    const registration = { owner, commitment, termsHash, salt, isPool: offer.isPool ?? false, recovery: offer.recovery ?? ZeroAddress }
     await relay('DatasetRegistry', 'storeTerms', [termsArgument(offer.terms)])
     const deadline = (await now()) + DEADLINE_SECONDS
     const signature = await sign('DatasetRegistry', 'RegisterDataset', { ...registration, deadline })
@@ -90,5 +99,19 @@ export class Consent {
     const deadline = (await this.#context.now()) + DEADLINE_SECONDS
     const signature = await this.#context.sign('DatasetRegistry', 'NarrowDataset', { datasetId, ...narrowing, deadline })
     return this.#context.relay('DatasetRegistry', 'narrowBySig', [datasetId, narrowing, deadline, signature])
+  }
+
+  /** As the steward of a pool: the table in force from an epoch at least one ahead. */
+  async announceShareTable(poolId: string, table: ShareTable): Promise<Relayed> {
+    const deadline = (await this.#context.now()) + DEADLINE_SECONDS
+    const signature = await this.#context.sign('DatasetRegistry', 'AnnounceShareTable', { poolId, ...table, deadline })
+    return this.#context.relay('DatasetRegistry', 'announceShareTableBySig', [poolId, table, deadline, signature])
+  }
+
+  /** As somebody whose data is in the pool: takes it out, without a proof that it was in. */
+  async leavePool(poolId: string): Promise<Relayed> {
+    const account = await this.#context.address()
+    const signature = await this.#context.sign('DatasetRegistry', 'WithdrawFromPool', { poolId, account })
+    return this.#context.relay('DatasetRegistry', 'withdrawFromPoolBySig', [poolId, account, signature])
   }
 }

@@ -33,6 +33,9 @@ export interface Relayed {
   events: { contract: string; name: string; args: Record<string, unknown> }[]
 }
 
+/** How long a signature that has a deadline may take to reach the chain. */
+export const DEADLINE_SECONDS = 3600
+
 /** What every chapter needs: the gateway, its facts, and the signer. */
 export interface Context {
   http: Http

@@ -1,5 +1,5 @@
 import { APPLICATION_SECONDS, type Application, type Vouch } from '../core/membership.ts'
-import type { Context, Relayed } from './context.ts'
+import { type Context, DEADLINE_SECONDS, type Relayed } from './context.ts'
 
 /** Chapter 1: membership. Nobody needs gas: everything is signed here and relayed. */
 export class Contribute {
@@ -46,6 +46,34 @@ export class Contribute {
   /** After probation the vote counts; anyone may say so. */
   async activate(memberId: string): Promise<Relayed> {
     return this.#context.relay('Membership', 'activate', [memberId])
+  }
+
+  /** Moves the member's vote to `newKey` after the cooperative's delay; until then the present key may cancel. */
+  async startRotation(memberId: string, newKey: string): Promise<{ rotatesAt: number; relayed: Relayed }> {
+    const { address, contracts, now, relay, sign } = this.#context
+    const nonce = await contracts().read<bigint>('Membership', 'nonces', [await address()])
+    const deadline = (await now()) + DEADLINE_SECONDS
+    const signature = await sign('Membership', 'StartRotation', { memberId, newKey, nonce, deadline })
+    const relayed = await relay('Membership', 'startRotationBySig', [memberId, newKey, deadline, signature])
+    const started = relayed.events.find(({ name }) => name === 'RotationStarted')
+    return { rotatesAt: Number(started?.args.rotatesAt), relayed }
+  }
+
+  /** Cancels the rotation that is under way, and no other one. */
+  async cancelRotation(memberId: string): Promise<Relayed> {
+    const { contracts, relay, sign } = this.#context
+    const { pendingKey, rotatesAt } = await contracts().read<{ pendingKey: string; rotatesAt: bigint }>('Membership', 'member', [
+      memberId,
+    ])
+    const signature = await sign('Membership', 'CancelRotation', { memberId, newKey: pendingKey, rotatesAt })
+    return relay('Membership', 'cancelRotationBySig', [memberId, pendingKey, rotatesAt, signature])
+  }
+
+  /** As the new key, once the delay is over. */
+  async acceptRotation(memberId: string): Promise<Relayed> {
+    const newKey = await this.#context.address()
+    const signature = await this.#context.sign('Membership', 'AcceptRotation', { memberId, newKey })
+    return this.#context.relay('Membership', 'finishRotation', [memberId, signature])
   }
 
   async leave(memberId: string): Promise<Relayed> {

@@ -1,9 +1,7 @@
 import { GranaryError } from '../core/errors.ts'
 import { flawOfShares } from '../core/lineage.ts'
 import { digestOfBytes, encodeManifest, type ModelManifest } from '../core/manifest.ts'
-import type { Context } from './context.ts'
-
-const DEADLINE_SECONDS = 3600
+import { type Context, DEADLINE_SECONDS } from './context.ts'
 
 export interface ModelOffer {
   manifest: ModelManifest

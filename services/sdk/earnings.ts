@@ -1,8 +1,6 @@
 import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, keccak256, solidityPacked } from 'ethers'
-import type { Context, Relayed } from './context.ts'
-
-const DEADLINE_SECONDS = 3600
+import { type Context, DEADLINE_SECONDS, type Relayed } from './context.ts'
 
 /** Chapter 6: what a dataset or a model has earned, pulled along the lineage and claimed by signature. */
 export class Earnings {

@@ -8,7 +8,7 @@ import {
   type Support,
   supports,
 } from '../core/governance.ts'
-import type { Context, Relayed } from './context.ts'
+import { type Context, DEADLINE_SECONDS, type Relayed } from './context.ts'
 
 export interface Proposal extends Proposed {
   proposalId: bigint
@@ -23,17 +23,33 @@ export class Govern {
     this.#context = context
   }
 
-  /** One call of a governed contract as a proposal; the proposer pays gas. */
-  async propose(call: { contract: string; method: string; args: readonly unknown[] }, description: string): Promise<Proposal> {
+  /**
+   * One call of a governed contract as a proposal, signed here. The description gets a suffix that names the proposer, so that
+   * nobody who sees it on its way can make it theirs.
+   */
+  async propose(call: { contract: string; method: string; args: readonly unknown[] }, about: string): Promise<Proposal> {
     const known = (abi as unknown as Record<string, InterfaceAbi>)[call.contract]
     if (!known) throw new TypeError(`no contract ${call.contract}`)
-    const contracts = this.#context.contracts()
+    const { address, now, relay, sign } = this.#context
+    const proposer = await address()
     const targets = [this.#context.verifier(call.contract).address]
     const calldatas = [new Interface(known).encodeFunctionData(call.method, call.args)]
     const values = [0n]
+    const description = `${about} #proposer=${proposer}`
     const proposed = { targets, values, calldatas, description }
-    const { transaction } = await contracts.send('CooperativeGovernor', 'propose', [targets, values, calldatas, description])
-    return { ...proposed, proposalId: proposalIdOf(proposed), transaction }
+    const proposalId = proposalIdOf(proposed)
+    const deadline = (await now()) + DEADLINE_SECONDS
+    const signature = await sign('CooperativeGovernor', 'Propose', { proposalId, proposer, deadline })
+    const args = [targets, values, calldatas, description, proposer, deadline, signature]
+    const { transaction } = await relay('CooperativeGovernor', 'proposeBySig', args)
+    return { ...proposed, proposalId, transaction }
+  }
+
+  /** As its proposer, before voting begins. */
+  async cancel(proposal: Proposed): Promise<Relayed> {
+    const proposalId = proposalIdOf(proposal)
+    const signature = await this.#context.sign('CooperativeGovernor', 'CancelProposal', { proposalId })
+    return this.#context.relay('CooperativeGovernor', 'cancelBySig', [...argumentsOf(proposal), signature])
   }
 
   async state(proposalId: bigint): Promise<ProposalState> {
@@ -50,15 +66,15 @@ export class Govern {
     return this.#context.relay('CooperativeGovernor', 'castVoteBySig', [proposalId, support, voter, signature])
   }
 
-  async queue(proposal: Proposal): Promise<Relayed> {
+  async queue(proposal: Proposed): Promise<Relayed> {
     return this.#context.relay('CooperativeGovernor', 'queue', argumentsOf(proposal))
   }
 
-  async execute(proposal: Proposal): Promise<Relayed> {
+  async execute(proposal: Proposed): Promise<Relayed> {
     return this.#context.relay('CooperativeGovernor', 'execute', argumentsOf(proposal))
   }
 }
 
-function argumentsOf({ targets, values, calldatas, description }: Proposal): unknown[] {
+function argumentsOf({ targets, values, calldatas, description }: Proposed): unknown[] {
   return [targets, values, calldatas, id(description)]
 }

@@ -1,3 +1,4 @@
+import type { ActFile, SignedAct } from '../core/acts.ts'
 import type { InferAnswer, InferBody } from '../core/api.ts'
 import { Account } from './account.ts'
 import { Consent } from './consent.ts'
@@ -8,6 +9,7 @@ import { Earnings } from './earnings.ts'
 import { Govern } from './govern.ts'
 import { openHttp } from './http.ts'
 import { Provide } from './provide.ts'
+import { actFileOf, recordingContext } from './signed-acts.ts'
 
 /** One cooperative through one gateway: the seven chapters as properties. */
 export class Granary {
@@ -35,6 +37,19 @@ export class Granary {
     const http = openHttp(options)
     const facts = await http.json<GatewayFacts>({ method: 'GET', path: '/v1', repeatable: true })
     return new Granary(contextOf(http, facts, options))
+  }
+
+  /** Another Granary, whose acts are signed as ever but kept instead of relayed; `file` has what was signed so far. */
+  recorder(): { granary: Granary; file(): ActFile } {
+    const acts: SignedAct[] = []
+    return { granary: new Granary(recordingContext(this.context, acts)), file: () => actFileOf(this.context, acts) }
+  }
+
+  /** What `act` would have relayed, signed and unsent: for `granary relay`, another gateway, or any transaction. */
+  async sign(act: (granary: Granary) => Promise<unknown>): Promise<ActFile> {
+    const { granary, file } = this.recorder()
+    await act(granary)
+    return file()
   }
 
   /** Inference by API key: nothing else is needed, the gateway signs vouchers within the key's cap. */

@@ -87,6 +87,7 @@ class FakeChain implements Chain {
   prepare = () => Promise.reject(new Error('no worker sends transactions'))
   broadcast = this.prepare
   outcome = this.prepare
+  estimate = this.prepare
   submit = this.prepare
   async [Symbol.asyncDispose]() {
     this.stopMining()

@@ -95,6 +95,7 @@ function chainOf(parts: Parts): Chain {
         },
       )
     },
+    estimate: async (call) => signing().estimate(call),
     prepare: async (call, choice = {}) => signing().prepare(call, choice.nonce),
     broadcast: async (transaction) => signing().broadcast(transaction),
     outcome: (hash) => readOutcome(parts, hash),
@@ -175,7 +176,14 @@ function unlessUnavailable(error: unknown): null {
 async function whyItFailed({ rpc, codec, sender }: Parts, call: Call, outcome: TransactionOutcome): Promise<GranaryError> {
   const request = { from: sender, to: codec.addressOf(call.contract), data: codec.encode(call) }
   const answer = await rpc.ask('eth_call', [request, hex(outcome.block)])
-  return codec.refusal(call, answer.ok ? { data: null } : { data: answer.refusal.data, cause: answer.cause })
+  const refusal = codec.refusal(call, answer.ok ? { data: null } : { data: answer.refusal.data, cause: answer.cause })
+  const { hash: transaction, gasUsed } = outcome
+  return new GranaryError(refusal.code, refusal.message, {
+    ...refusal.evidence,
+    cause: refusal.cause,
+    transaction,
+    gasUsed: gasUsed.toString(),
+  })
 }
 
 interface RpcReceipt {

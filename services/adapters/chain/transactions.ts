@@ -8,6 +8,7 @@ const GAS_MARGIN_PERCENT = 25n
 const FALLBACK_TIP = 1_000_000_000n
 
 export interface Transactions {
+  estimate(call: Call): Promise<bigint>
   prepare(call: Call, nonce?: number): Promise<SignedTransaction>
   broadcast(transaction: SignedTransaction): Promise<void>
   /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce. */
@@ -37,6 +38,7 @@ export function openTransactions(sender: Sender): Transactions {
     sent = transaction
   }
   return {
+    estimate: (call) => estimate(sender, call),
     prepare: (call, nonce) => inTurn(() => prepare(call, nonce)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
     dispatch: (call) =>
@@ -56,24 +58,29 @@ async function nextNonce({ rpc, wallet }: Sender, sent: SignedTransaction | null
 }
 
 async function sign(sender: Sender, { call, nonce }: { call: Call; nonce: number }): Promise<SignedTransaction> {
-  const { rpc, codec, wallet, chainId } = sender
-  const request = { from: wallet.address, to: codec.addressOf(call.contract), data: codec.encode(call) }
-  const [gasLimit, fees, balance] = await Promise.all([
-    estimate(sender, { call, request }),
+  const { rpc, wallet, chainId } = sender
+  const [estimated, fees, balance] = await Promise.all([
+    estimate(sender, call),
     currentFees(rpc),
     rpc.send('eth_getBalance', [wallet.address, 'latest']),
   ])
+  const gasLimit = (estimated * (100n + GAS_MARGIN_PERCENT)) / 100n
   const required = gasLimit * fees.maxFeePerGas
   const available = BigInt(String(balance))
   if (available < required) throw unfunded(wallet.address, { required: required.toString(), available: available.toString() })
-  const { to, data } = request
+  const { to, data } = requestOf(sender, call)
   const raw = await wallet.signTransaction({ type: 2, chainId, to, data, nonce, gasLimit, ...fees })
   return { raw, hash: keccak256(raw), nonce }
 }
 
-async function estimate({ rpc, codec }: Sender, { call, request }: { call: Call; request: object }): Promise<bigint> {
-  const answer = await rpc.ask('eth_estimateGas', [request, 'pending'])
-  if (answer.ok) return (BigInt(String(answer.result)) * (100n + GAS_MARGIN_PERCENT)) / 100n
+function requestOf({ codec, wallet }: Sender, call: Call) {
+  return { from: wallet.address, to: codec.addressOf(call.contract), data: codec.encode(call) }
+}
+
+async function estimate(sender: Sender, call: Call): Promise<bigint> {
+  const { rpc, codec } = sender
+  const answer = await rpc.ask('eth_estimateGas', [requestOf(sender, call), 'pending'])
+  if (answer.ok) return BigInt(String(answer.result))
   const { refusal, cause } = answer
   if (refusal.reverted) throw codec.refusal(call, { data: refusal.data, cause })
   const what = `${call.contract}.${call.method}`

@@ -35,7 +35,7 @@ export function devChainMissing(): string | null {
     : 'contracts are not compiled'
 }
 
-/** A real node on a free loopback port with the contracts of chapters 2 to 6. Mines each transaction at once. */
+/** A real node on a free loopback port with the contracts of chapters 1 to 6. Its wallets are the genesis members. Mines each transaction at once. */
 export async function openDevChain(): Promise<DevChain> {
   const child = spawn(anvil, ['--port', '0', '--host', '127.0.0.1'], { stdio: ['ignore', 'pipe', 'ignore'] })
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
@@ -102,6 +102,8 @@ async function deploy(rpc: DevChain['rpc'], wallets: Wallet[]): Promise<Deployme
   const datasets = await create('DatasetRegistry', [60])
   const models = await create('ModelRegistry', [datasets, deployer, deployer])
   const providers = await create('ProviderRegistry', [token, models, 1_000_000n, 60])
+  const genesis = wallets.map(({ address }) => address)
+  const membership = await create('Membership', [parameters, genesis, 60, 3600, 25, 50_000, 60])
   const escrow = await create('InferenceEscrow', [token, datasets, models, parameters, 3600])
   return {
     chainId: 31337n,
@@ -109,6 +111,7 @@ async function deploy(rpc: DevChain['rpc'], wallets: Wallet[]): Promise<Deployme
     deployBlock: 1,
     contracts: {
       CooperativeParameters: parameters,
+      Membership: membership,
       DatasetRegistry: datasets,
       ModelRegistry: models,
       ProviderRegistry: providers,

@@ -25,6 +25,10 @@ contract MessagesHarness {
         return Messages.hashWithdrawFromPool(poolId, account);
     }
 
+    function AnnounceShareTable(bytes32 poolId, IDatasetRegistry.ShareTable calldata table, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashAnnounceShareTable(poolId, table, deadline);
+    }
+
     // ModelRegistry
 
     function RegisterModel(bytes32 modelId, address author, uint256 deadline) external pure returns (bytes32) {
@@ -97,6 +101,32 @@ contract MessagesHarness {
         return Messages.hashWorkerHello(sessionKey, challenge, gateway);
     }
 
+    function RegisterProvider(
+        address operator, address sessionKey, bytes32 encryptionKey, string calldata name, uint256 nonce, uint256 deadline
+    ) external pure returns (bytes32) {
+        return Messages.hashRegisterProvider(operator, sessionKey, encryptionKey, name, nonce, deadline);
+    }
+
+    function SetOffer(address operator, bytes32 modelId, uint8 unit, uint128 unitPrice, uint256 nonce, uint256 deadline)
+        external
+        pure
+        returns (bytes32)
+    {
+        return Messages.hashSetOffer(operator, modelId, unit, unitPrice, nonce, deadline);
+    }
+
+    function EndOffer(address operator, bytes32 modelId, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashEndOffer(operator, modelId, nonce, deadline);
+    }
+
+    function StartUnstaking(address operator, uint128 amount, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashStartUnstaking(operator, amount, nonce, deadline);
+    }
+
+    function Unstake(address operator, address to, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashUnstake(operator, to, nonce, deadline);
+    }
+
     // Membership
 
     function Application(address account, bytes32 nullifier, uint256 deadline) external pure returns (bytes32) {
@@ -115,7 +145,25 @@ contract MessagesHarness {
         return Messages.hashLeave(memberId);
     }
 
+    function StartRotation(uint256 memberId, address newKey, uint256 nonce, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashStartRotation(memberId, newKey, nonce, deadline);
+    }
+
+    function CancelRotation(uint256 memberId, address newKey, uint40 rotatesAt) external pure returns (bytes32) {
+        return Messages.hashCancelRotation(memberId, newKey, rotatesAt);
+    }
+
     function AcceptRotation(uint256 memberId, address newKey) external pure returns (bytes32) {
         return Messages.hashAcceptRotation(memberId, newKey);
+    }
+
+    // CooperativeGovernor
+
+    function Propose(uint256 proposalId, address proposer, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashPropose(proposalId, proposer, deadline);
+    }
+
+    function CancelProposal(uint256 proposalId) external pure returns (bytes32) {
+        return Messages.hashCancelProposal(proposalId);
     }
 }
