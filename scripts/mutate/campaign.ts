@@ -67,11 +67,13 @@ interface Run {
 /** Kills what can be killed. The tests must be green before anything is mutated. */
 export async function runMutants({ corpus, selection: { mutants, argued }, workers, quick, tell }: Run): Promise<Campaign> {
   tell(`Compiling ${mutants.length} of ${corpus.mutants.length} mutants together …`)
-  const { compiled, refused } = build(corpus, mutants, corpus.tests)
+  const distances = distancesFrom(corpus.tests, corpus.sources)
+  const files = new Set(mutants.map(({ file }) => file))
+  const tests = corpus.tests.filter((test) => [...files].some((file) => distances.get(test)?.has(file)))
+  const { compiled, refused } = build(corpus, mutants, tests)
   const suites = suitesOf(compiled)
   using crew = new Crew(compiled)
   const limitMs = await baseline({ crew, suites, workers, tell })
-  const distances = distancesFrom(corpus.tests, corpus.sources)
   const killers = new Map(Object.entries(readJsonFile(KILLERS) ?? {}).map(([id, test]) => [id, String(test)]))
   const tally = { killed: 0, tooSlow: 0, survived: [] as Mutant[], refuted: [] as { mutant: Mutant; test: string }[] }
   const alive = mutants.flatMap((mutant, index) => (refused.has(mutant) ? [] : [{ mutant, number: index + 1 }]))

@@ -130,7 +130,7 @@ function enclosing(tree: Node, wanted: Range, within: string | undefined): { nod
   return best
 }
 
-const STATEMENTS = new Set(['ExpressionStatement', 'IfStatement', 'ForStatement', 'Return', 'Block', 'InlineAssembly', 'UncheckedBlock'])
+const STATEMENTS = new Set(['ExpressionStatement', 'IfStatement', 'ForStatement', 'WhileStatement', 'Return', 'Block', 'InlineAssembly', 'UncheckedBlock'])
 
 function isStatement(node: Node, path: readonly Node[]): boolean {
   const parent = path.at(-1)

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.34;
+
+import {InferenceEscrow} from "../../contracts/InferenceEscrow.sol";
+import {IDatasetRegistry} from "../../contracts/interfaces/IDatasetRegistry.sol";
+import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
+import {IModelRegistry} from "../../contracts/interfaces/IModelRegistry.sol";
+import {Messages} from "../../contracts/libraries/Messages.sol";
+import {TestDollar} from "../../contracts/TestDollar.sol";
+import {Drafts} from "./support/Drafts.sol";
+import {EscrowFixture} from "./support/EscrowFixture.sol";
+import {LineageTest} from "./support/LineageTest.sol";
+import {ParametersDouble} from "./support/MarketDoubles.sol";
+
+/// What `npm run mutate` found that no test held: bounds at their last unit, and what lies in one word with something else.
+contract EscrowBoundariesTest is EscrowFixture {
+    uint128 private constant AMOUNT = 1000e6;
+    bytes32 private accountId;
+
+    function setUp() public override {
+        super.setUp();
+        accountId = _fund(_account(), AMOUNT);
+    }
+
+    function test_Settle_ACeilingIsForAllThatTheKeyEverSpends() public {
+        _settle(_batch(_row(PAYER_KEY, 0, 10, _parts(10))));
+        _settleSkips(_row(PAYER_KEY, 10, 10, _parts(1)), IInferenceEscrow.Skip.OverCeiling);
+        _settleSkips(_row(PAYER_KEY, 10, 15, _parts(6)), IInferenceEscrow.Skip.OverCeiling);
+        vm.assertEq(_settle(_batch(_row(PAYER_KEY, 10, 15, _parts(5)))), 5);
+    }
+
+    function test_Settle_AGrantedKeysCeilingIsForAllThatItEverSpends() public {
+        _grant(AMOUNT, NOW + 1);
+        _settle(_batch(_row(GRANTED_KEY, 0, 10, _parts(10))));
+        _settleSkips(_row(GRANTED_KEY, 10, 15, _parts(6)), IInferenceEscrow.Skip.OverCeiling);
+        vm.assertEq(_settle(_batch(_row(GRANTED_KEY, 10, 15, _parts(5)))), 5);
+    }
+
+    function test_Settle_ACapIsForAllThatTheKeyEverSpends() public {
+        _grant(15, NOW + 1);
+        _settle(_batch(_row(GRANTED_KEY, 0, 100, _parts(10))));
+        _settleSkips(_row(GRANTED_KEY, 10, 100, _parts(6)), IInferenceEscrow.Skip.OverCap);
+        vm.assertEq(_settle(_batch(_row(GRANTED_KEY, 10, 100, _parts(5)))), 5);
+    }
+
+    function test_GrantKey_KeepsWhatTheKeyHasSpent() public {
+        _grant(20, NOW + 1);
+        _settle(_batch(_row(GRANTED_KEY, 0, 20, _parts(7))));
+        _grant(40, NOW + 2);
+        IInferenceEscrow.Key memory found = escrow.key(accountId, granted);
+        vm.assertEq(found.spent, 7);
+        vm.assertEq(found.cap, 40);
+        vm.assertEq(found.notAfter, NOW + 2);
+        _settleSkips(_row(GRANTED_KEY, 0, 40, _parts(1)), IInferenceEscrow.Skip.Stale);
+    }
+
+    function test_RevokeKey_KeepsEverythingElse() public {
+        _grant(20, NOW + 1);
+        _settle(_batch(_row(GRANTED_KEY, 0, 20, _parts(7))));
+        vm.prank(payer);
+        escrow.revokeKey(_account(), granted);
+        IInferenceEscrow.Key memory found = escrow.key(accountId, granted);
+        vm.assertEq(found.spent, 7);
+        vm.assertEq(found.cap, 20);
+        vm.assertEq(found.nonce, 1);
+        vm.assertEq(found.revokedAt, NOW);
+    }
+
+    function test_Settle_EachCollectorHasItsOwnBatchIds() public {
+        address other = vm.addr(0xC0C1);
+        IInferenceEscrow.Account memory account = _accountOf(payer, other);
+        _fund(account, AMOUNT);
+        Drafts.Batch memory first = _batch(_row(PAYER_KEY, 0, 10, _parts(10)));
+        _settle(first);
+        Drafts.Batch memory second = _batch(_rowOf(account, PAYER_KEY, 0, 20, _parts(20)));
+        (second.collector, second.batchId) = (other, first.batchId);
+        vm.assertEq(_settle(second), 20);
+    }
+
+    function test_Settle_ARowWithoutCreditableLanesLeavesTheRowsAfterIt() public {
+        Drafts.Row[] memory rows = new Drafts.Row[](2);
+        rows[0] = _row(PAYER_KEY, 0, 10, _parts(0));
+        rows[1] = _row(PAYER_KEY, 0, 10, _parts(10));
+        vm.assertEq(_settle(_batch(rows)), 10);
+    }
+}
+
+/// I7: what settlement costs does not depend on who shares in the income.
+contract SettlementGasTest is LineageTest {
+    uint256 private constant PAYER_KEY = 0xA11CE;
+    uint128 private constant DEPOSIT = 1000e6;
+    uint128 private constant AMOUNT = 1e6;
+    /// The first batches of a model write what later ones find written.
+    uint256 private constant WARM_UP = 2;
+
+    InferenceEscrow private _escrow;
+    IInferenceEscrow.Account private _account;
+    uint128 private _spent;
+    uint256 private _batches;
+
+    function setUp() public override {
+        super.setUp();
+        ParametersDouble parameters = new ParametersDouble();
+        parameters.set(20_000, address(0x7EA5));
+        TestDollar token = new TestDollar();
+        _escrow = new InferenceEscrow(address(token), address(datasets), address(models), address(parameters), 1 hours);
+        _account = IInferenceEscrow.Account({payer: vm.addr(PAYER_KEY), collector: address(this), thawSeconds: 2 hours, salt: SALT});
+        token.mint(address(this), DEPOSIT);
+        token.approve(address(_escrow), DEPOSIT);
+        _escrow.deposit(_account, DEPOSIT);
+    }
+
+    function test_Settle_CostsTheSameForOnePayeeAndForThirtyTwo() public {
+        IDatasetRegistry.Terms memory free = _terms();
+        free.royaltyPpm = 0;
+        IModelRegistry.DatasetShare[] memory many = new IModelRegistry.DatasetShare[](31);
+        for (uint256 i = 0; i < many.length; ++i) many[i] = IModelRegistry.DatasetShare(_register(free, false), 10_000);
+        bytes32 ofMany = _register(_draft(many, _none()));
+        bytes32 ofOne = _register(_draft(new IModelRegistry.DatasetShare[](0), _none()));
+        vm.assertEq(models.payees(ofMany).length, 32);
+        vm.assertEq(models.payees(ofOne).length, 1);
+        uint256 one = _costOf(ofOne);
+        uint256 all = _costOf(ofMany);
+        vm.assertTrue(all * 100 <= one * 101, "no dearer for 32 payees than for one, but for 1 %");
+    }
+
+    function _costOf(bytes32 modelId) private returns (uint256 gas) {
+        for (uint256 i = 0; i <= WARM_UP; ++i) {
+            IInferenceEscrow.Batch memory batch = _batchOf(modelId);
+            uint256 before = gasleft();
+            uint128 gross = _escrow.settleBatch(batch, "");
+            gas = before - gasleft();
+            vm.assertEq(gross, AMOUNT);
+        }
+    }
+
+    function _batchOf(bytes32 modelId) private returns (IInferenceEscrow.Batch memory) {
+        Drafts.Row[] memory rows = new Drafts.Row[](1);
+        Drafts.Row memory row = rows[0];
+        (row.payer, row.key, row.thawSeconds, row.salt) = (_account.payer, _account.payer, _account.thawSeconds, _account.salt);
+        row.from = _spent;
+        row.ceiling = _spent += AMOUNT;
+        row.parts = new Drafts.Part[](1);
+        row.parts[0] = Drafts.Part({lane: 0, amount: AMOUNT});
+        bytes32 voucher = Messages.hashVoucher(_escrow.accountIdOf(_account), row.key, row.ceiling, row.usageHead);
+        (row.r, row.vs) = _signCompact(PAYER_KEY, _digest("InferenceEscrow", address(_escrow), voucher));
+        IInferenceEscrow.Lane[] memory lanes = new IInferenceEscrow.Lane[](1);
+        lanes[0] = IInferenceEscrow.Lane({modelId: modelId, provider: address(0x9001), purpose: 1, lastServedAt: uint40(block.timestamp)});
+        return Drafts.encode(
+            Drafts.Batch({collector: address(this), batchId: bytes32(++_batches), lanes: lanes, rows: rows, receiptsRoot: "receipts"})
+        );
+    }
+}
