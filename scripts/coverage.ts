@@ -15,6 +15,10 @@ if (findForge() === null) {
 const files = readCoverage(await measure())
 const sum = sumOf(files)
 for (const line of tableOf(files)) console.log(line)
+if (sum.lines.found === 0) {
+  console.error('forge measured nothing.')
+  process.exit(1)
+}
 const [lines, branches] = [percentOf(sum.lines), percentOf(sum.branches)]
 console.log(
   `${lines.toFixed(1)} % of ${sum.lines.found} lines, ${branches.toFixed(1)} % of ${sum.branches.found} branches; the bar is ${BAR_PERCENT} %`,
@@ -28,7 +32,13 @@ async function measure(): Promise<string> {
   try {
     const { code, output } = await runForge({
       args: ['coverage', '--report', 'lcov', '--report-file', report, '--no-match-coverage', '^(node_modules|test|scripts)/', '--no-match-test', 'CodeSize'],
-      env: { FOUNDRY_TEST: 'test/contracts', FOUNDRY_OUT: join(folder, 'out'), FOUNDRY_CACHE_PATH: join(folder, 'cache') },
+      env: {
+        FOUNDRY_TEST: 'test/contracts',
+        FOUNDRY_OUT: join(folder, 'out'),
+        FOUNDRY_CACHE_PATH: join(folder, 'cache'),
+        // What is run is seen the first time; more runs would show no more.
+        ...{ FOUNDRY_FUZZ_RUNS: '32', FOUNDRY_INVARIANT_RUNS: '4', FOUNDRY_INVARIANT_DEPTH: '50' },
+      },
       limitMs: LIMIT_MS,
     })
     if (code !== 0) {

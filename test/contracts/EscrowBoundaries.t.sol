@@ -83,6 +83,92 @@ contract EscrowBoundariesTest is EscrowFixture {
         rows[1] = _row(PAYER_KEY, 0, 10, _parts(10));
         vm.assertEq(_settle(_batch(rows)), 10);
     }
+
+    function test_Settle_ALaneIsCreditedUpToTheLastSecondOfItsModel() public {
+        catalog.set(MODEL, 1, PAYEES_PPM, NOW - 10);
+        vm.assertEq(_settleServedAt(NOW - 10), 0);
+        vm.assertEq(_settleServedAt(NOW - 9), 0);
+        vm.assertEq(_settleServedAt(NOW - 11), 10);
+    }
+
+    function test_Settle_ALaneIsCreditedUpToTheLastSecondOfTheWindow() public {
+        vm.assertEq(_settleServedAt(NOW + 1), 0);
+        vm.assertEq(_settleServedAt(NOW - MAX_AGE - 1), 0);
+        vm.assertEq(_settleServedAt(NOW), 10);
+        vm.assertEq(_settleServedAt(NOW - MAX_AGE), 10);
+    }
+
+    function test_PayRoyalty_RevertWhen_MoreThanTheIncomeThoughDepositsWouldSuffice() public {
+        _settle(_batch(_row(PAYER_KEY, 0, 100, _parts(100))));
+        vm.startPrank(address(royalties));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowAmountInvalid.selector, uint256(31)));
+        escrow.payRoyalty(payer, 31);
+        escrow.payRoyalty(payer, 30);
+        vm.stopPrank();
+        vm.assertEq(token.balanceOf(payer), 30);
+    }
+
+    function test_Deposit_AcceptsTheShortestAndTheLongestThaw() public {
+        IInferenceEscrow.Account memory account = _account();
+        account.thawSeconds = 2 * uint32(MAX_AGE);
+        _fund(account, 1);
+        account.thawSeconds = 90 days;
+        _fund(account, 1);
+        account.thawSeconds = 90 days + 1;
+        token.mint(address(this), 1);
+        token.approve(address(escrow), 1);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowThawTooLong.selector, uint32(90 days + 1), uint32(90 days)));
+        escrow.deposit(account, 1);
+        account.thawSeconds = 2 * uint32(MAX_AGE) - 1;
+        vm.expectRevert(
+            abi.encodeWithSelector(IInferenceEscrow.EscrowThawTooShort.selector, 2 * uint32(MAX_AGE) - 1, 2 * uint32(MAX_AGE))
+        );
+        escrow.deposit(account, 1);
+    }
+
+    function test_StartThaw_TakesAllThatIsUnchargedAndNotAUnitMore() public {
+        _settle(_batch(_row(PAYER_KEY, 0, 10, _parts(10))));
+        vm.startPrank(payer);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowAmountInvalid.selector, uint256(AMOUNT - 9)));
+        escrow.startThaw(_account(), AMOUNT - 9);
+        escrow.startThaw(_account(), AMOUNT - 10);
+        vm.stopPrank();
+        vm.assertEq(escrow.balance(accountId).thawEndsAt, NOW + THAW);
+        vm.warp(NOW + THAW - 1);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowStillThawing.selector, uint256(NOW + THAW - 1), uint256(NOW + THAW)));
+        escrow.withdraw(_account(), payer);
+        vm.warp(NOW + THAW);
+        vm.assertEq(escrow.withdraw(_account(), payer), AMOUNT - 10);
+        vm.assertEq(token.balanceOf(payer), AMOUNT - 10);
+    }
+
+    function test_SetCollectorFee_TakesTheHighestAndActsWhenTheWindowHasPassed() public {
+        vm.startPrank(collector);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowFeeTooHigh.selector, uint32(100_001), uint32(100_000)));
+        escrow.setCollectorFee(100_001);
+        escrow.setCollectorFee(100_000);
+        vm.stopPrank();
+        vm.warp(NOW + MAX_AGE - 1);
+        vm.assertEq(escrow.collectorFeePpm(collector), 0);
+        vm.warp(NOW + MAX_AGE);
+        vm.assertEq(escrow.collectorFeePpm(collector), 100_000);
+    }
+
+    function test_RevokeKey_AtItsVeryEndKeepsTheEnd() public {
+        _grant(20, NOW + 5);
+        vm.warp(NOW + 5);
+        vm.prank(payer);
+        escrow.revokeKey(_account(), granted);
+        vm.assertEq(escrow.key(accountId, granted).revokedAt, NOW + 5);
+    }
+
+    /// One lane, served at that time, and a row of 10 more of the payer's own key.
+    function _settleServedAt(uint40 servedAt) private returns (uint128) {
+        uint128 spent = escrow.balance(accountId).ownSpent;
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, spent, spent + 10, _parts(10)));
+        batch.lanes[0].lastServedAt = servedAt;
+        return _settle(batch);
+    }
 }
 
 /// I7: what settlement costs does not depend on who shares in the income.
