@@ -3,13 +3,13 @@ import type { Mutant } from './mutants.ts'
 import type { Effort, Look, Suite } from './runner.ts'
 import { importsOf, type Sources } from './sources.ts'
 
-/** Contracts that carry their mutants are larger than those that are deployed. */
-const CODE_SIZE = '^test_CodeSize_'
+/** Contracts that carry their mutants are larger and cost more than those that are deployed. */
+const OF_DEPLOYED_CODE = '^test_CodeSize_|_CostsAtMost'
 /** Most mutants fall at the first input of the nearest test; only those that don't are tried harder. What fails is killed, however few runs it took. */
 const FIRST: Effort = { fuzzRuns: 1, invariantRuns: 0, invariantDepth: 0 }
 const SECOND: Effort = { fuzzRuns: 12, invariantRuns: 0, invariantDepth: 0 }
-export const THOROUGH: Effort & Pick<Look, 'exclude'> = { fuzzRuns: 48, invariantRuns: 6, invariantDepth: 50, exclude: CODE_SIZE }
-const EXAMPLES_AND_FUZZING = `${CODE_SIZE}|^invariant`
+export const THOROUGH: Effort & Pick<Look, 'exclude'> = { fuzzRuns: 48, invariantRuns: 6, invariantDepth: 50, exclude: OF_DEPLOYED_CODE }
+const EXAMPLES_AND_FUZZING = `${OF_DEPLOYED_CODE}|^invariant`
 
 /** What each test file reaches, and in how many imports. */
 export type Distances = ReadonlyMap<string, ReadonlyMap<string, number>>
