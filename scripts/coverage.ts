@@ -31,7 +31,17 @@ async function measure(): Promise<string> {
   const report = join(folder, 'lcov.info')
   try {
     const { code, output } = await runForge({
-      args: ['coverage', '--report', 'lcov', '--report-file', report, '--no-match-coverage', '^(node_modules|test|scripts)/', '--no-match-test', 'CodeSize'],
+      args: [
+        'coverage',
+        '--report',
+        'lcov',
+        '--report-file',
+        report,
+        '--no-match-coverage',
+        '^(node_modules|test|scripts)/',
+        '--no-match-test',
+        'CodeSize',
+      ],
       env: {
         FOUNDRY_TEST: 'test/contracts',
         FOUNDRY_OUT: join(folder, 'out'),

@@ -28,10 +28,17 @@ try {
     sample: countOf('--sample', values.sample),
   })
   if (values.list) {
-    for (const { id, file, line, before, after } of selection.mutants) console.log(`${id}  ${file}:${line}  ${short(before)} → ${short(after)}`)
+    for (const { id, file, line, before, after } of selection.mutants)
+      console.log(`${id}  ${file}:${line}  ${short(before)} → ${short(after)}`)
     process.exit(0)
   }
-  const campaign = await runMutants({ corpus, selection, workers: countOf('--workers', values.workers), quick: values.quick, tell: (line) => console.error(line) })
+  const campaign = await runMutants({
+    corpus,
+    selection,
+    workers: countOf('--workers', values.workers),
+    quick: values.quick,
+    tell: (line) => console.error(line),
+  })
   report(campaign)
   process.exit(campaign.survived.length + campaign.refuted.length > 0 ? 1 : 0)
 } catch (error) {
@@ -44,7 +51,8 @@ function report(campaign: Campaign): void {
   for (const { id, file, line, before, after } of campaign.survived) {
     console.log(`Survived: ${id}\n  ${file}:${line}\n  - ${short(before)}\n  + ${short(after)}`)
   }
-  for (const { mutant, test } of campaign.refuted) console.log(`Argued in scripts/mutate/argued.ts, but killed by ${test}: ${mutant.id}`)
+  for (const { mutant, test } of campaign.refuted)
+    console.log(`Argued in scripts/mutate/argued.ts, but killed by ${test}: ${mutant.id}`)
   console.log(lineOf(campaign))
 }
 

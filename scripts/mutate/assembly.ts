@@ -1,7 +1,18 @@
 import { child, type Node, nodes, rangeOf, walk } from './ast.ts'
 import type { Change, Site } from './rules.ts'
 
-const SWAPPED: Record<string, string> = { add: 'sub', sub: 'add', lt: 'gt', gt: 'lt', shl: 'shr', shr: 'shl', and: 'or', or: 'and', mul: 'div', div: 'mul' }
+const SWAPPED: Record<string, string> = {
+  add: 'sub',
+  sub: 'add',
+  lt: 'gt',
+  gt: 'lt',
+  shl: 'shr',
+  shr: 'shl',
+  and: 'or',
+  or: 'and',
+  mul: 'div',
+  div: 'mul',
+}
 
 /**
  * Changes inside assembly: swapped operations, moved numbers, dropped writes. Each replaces the whole block, because

@@ -25,7 +25,9 @@ export function parse(sources: Sources): Trees {
   const wanted = [...sources].filter(([name, text]) => name.startsWith('contracts/') || /^\s+modifier /m.test(text))
   const compiled = runSolc(sources, Object.fromEntries(wanted.map(([name]) => [name, { '': ['ast'] }])))
   requireCompiled(compiled)
-  const trees = new Map(Object.entries(compiled.sources ?? {}).flatMap(([name, { ast }]) => (isNode(ast) ? [[name, ast] as const] : [])))
+  const trees = new Map(
+    Object.entries(compiled.sources ?? {}).flatMap(([name, { ast }]) => (isNode(ast) ? [[name, ast] as const] : [])),
+  )
   const declarations = new Map<number, { node: Node; source: string }>()
   for (const [source, tree] of trees) {
     walk(tree, (node) => {
@@ -43,7 +45,13 @@ export function parse(sources: Sources): Trees {
   }
 }
 
-const DECLARATIONS = new Set(['VariableDeclaration', 'ModifierDefinition', 'FunctionDefinition', 'ErrorDefinition', 'EventDefinition'])
+const DECLARATIONS = new Set([
+  'VariableDeclaration',
+  'ModifierDefinition',
+  'FunctionDefinition',
+  'ErrorDefinition',
+  'EventDefinition',
+])
 
 export function requireCompiled(compiled: Compiled): void {
   const errors = (compiled.errors ?? []).filter(({ severity }) => severity === 'error')

@@ -106,7 +106,8 @@ const MONEY: readonly HandWritten[] = [
     file: 'InferenceEscrow.sol',
     within: '_openLanes',
     find: 'totals.payeesPpm[i] = payeesPpm;',
-    replace: 'totals.payeesPpm[i] = payeesPpm; try MODELS.payees(lane.modelId) returns (IModelRegistry.Payee[] memory) {} catch {}',
+    replace:
+      'totals.payeesPpm[i] = payeesPpm; try MODELS.payees(lane.modelId) returns (IModelRegistry.Payee[] memory) {} catch {}',
   },
   {
     name: 'pushes-the-providers-pay',

@@ -4,7 +4,7 @@ import { build } from './compile.ts'
 import type { Loaded } from './corpus.ts'
 import { type Answer, Crew } from './crew.ts'
 import type { Mutant } from './mutants.ts'
-import { type Distances, distancesFrom, THOROUGH, planFor, sampleOf } from './plan.ts'
+import { type Distances, distancesFrom, planFor, sampleOf, THOROUGH } from './plan.ts'
 import { type Suite, suitesOf } from './runner.ts'
 import { refuse, root } from './sources.ts'
 
@@ -132,7 +132,17 @@ async function judge({ crew, mutant, number, suites, distances, killer, quick, l
 }
 
 /** Every test must pass on the contracts as they stand; says how long a mutant may take. */
-async function baseline({ crew, suites, workers, tell }: { crew: Crew; suites: readonly Suite[]; workers: number; tell: (line: string) => void }): Promise<number> {
+async function baseline({
+  crew,
+  suites,
+  workers,
+  tell,
+}: {
+  crew: Crew
+  suites: readonly Suite[]
+  workers: number
+  tell: (line: string) => void
+}): Promise<number> {
   const started = performance.now()
   const answers: Answer[] = []
   await inParallel(workers, suites, async (suite) => {

@@ -3,7 +3,13 @@ import type { Corpus, Mutant } from './mutants.ts'
 import { mutantsAt, withMutants } from './schemata.ts'
 import { type Compiled, runSolc } from './sources.ts'
 
-const OUTPUT = ['abi', 'evm.bytecode.object', 'evm.bytecode.linkReferences', 'evm.deployedBytecode.object', 'evm.deployedBytecode.linkReferences']
+const OUTPUT = [
+  'abi',
+  'evm.bytecode.object',
+  'evm.bytecode.linkReferences',
+  'evm.deployedBytecode.object',
+  'evm.deployedBytecode.linkReferences',
+]
 const ATTEMPTS = 4
 
 export interface Build {

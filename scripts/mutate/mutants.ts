@@ -46,7 +46,8 @@ export function listMutants(corpus: Corpus, byHand: readonly HandWritten[] = BY_
     const nth = seen.get(key) ?? 0
     seen.set(key, nth + 1)
     const fingerprint = createHash('sha256').update(`${key}#${nth}`).digest('hex').slice(0, 6)
-    const id = change.name === undefined ? `${change.where}/${change.rule}/${fingerprint}` : `${change.where}/by-hand/${change.name}`
+    const id =
+      change.name === undefined ? `${change.where}/${change.rule}/${fingerprint}` : `${change.where}/by-hand/${change.name}`
     return { ...change, id, before, after, line: text.slice(0, range.start).split('\n').length }
   })
 }
@@ -87,7 +88,8 @@ function placeOf(path: readonly Node[]): string | null {
 function locate(one: HandWritten, { sources, trees, files }: Corpus): Found {
   const file = files.find((name) => name.endsWith(`/${one.file}`))
   const source = file === undefined ? undefined : sources.get(file)
-  if (file === undefined || source === undefined) throw refuse(`The hand-written mutant ${one.name} names no contract: ${one.file}`)
+  if (file === undefined || source === undefined)
+    throw refuse(`The hand-written mutant ${one.name} names no contract: ${one.file}`)
   const [wanted, found] = [fromUtf8(one.find), [] as Found[]]
   const places = allIn(source, wanted).map((start) => ({ start, end: start + wanted.length }))
   for (const shown of places) {
@@ -130,7 +132,16 @@ function enclosing(tree: Node, wanted: Range, within: string | undefined): { nod
   return best
 }
 
-const STATEMENTS = new Set(['ExpressionStatement', 'IfStatement', 'ForStatement', 'WhileStatement', 'Return', 'Block', 'InlineAssembly', 'UncheckedBlock'])
+const STATEMENTS = new Set([
+  'ExpressionStatement',
+  'IfStatement',
+  'ForStatement',
+  'WhileStatement',
+  'Return',
+  'Block',
+  'InlineAssembly',
+  'UncheckedBlock',
+])
 
 function isStatement(node: Node, path: readonly Node[]): boolean {
   const parent = path.at(-1)

@@ -8,7 +8,12 @@ const OF_DEPLOYED_CODE = '^test_CodeSize_|_CostsAtMost'
 /** Most mutants fall at the first input of the nearest test; only those that don't are tried harder. What fails is killed, however few runs it took. */
 const FIRST: Effort = { fuzzRuns: 1, invariantRuns: 0, invariantDepth: 0 }
 const SECOND: Effort = { fuzzRuns: 12, invariantRuns: 0, invariantDepth: 0 }
-export const THOROUGH: Effort & Pick<Look, 'exclude'> = { fuzzRuns: 48, invariantRuns: 6, invariantDepth: 50, exclude: OF_DEPLOYED_CODE }
+export const THOROUGH: Effort & Pick<Look, 'exclude'> = {
+  fuzzRuns: 48,
+  invariantRuns: 6,
+  invariantDepth: 50,
+  exclude: OF_DEPLOYED_CODE,
+}
 const EXAMPLES_AND_FUZZING = `${OF_DEPLOYED_CODE}|^invariant`
 
 /** What each test file reaches, and in how many imports. */
@@ -53,7 +58,8 @@ export function planFor({ mutant, suites, distances, killer, quick }: Planned): 
     looks.push({ ...THOROUGH, suites: [known.suite], pattern: `^${killer.slice(killer.indexOf('.') + 1)}($|\\()` })
   }
   for (const effort of [FIRST, SECOND]) {
-    for (const group of [own, others]) if (group.length > 0) looks.push({ ...effort, suites: group, exclude: EXAMPLES_AND_FUZZING })
+    for (const group of [own, others])
+      if (group.length > 0) looks.push({ ...effort, suites: group, exclude: EXAMPLES_AND_FUZZING })
   }
   if (!quick && reaching.length > 0) looks.push({ ...THOROUGH, suites: reaching.map(({ suite }) => suite) })
   return looks

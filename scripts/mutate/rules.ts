@@ -23,7 +23,18 @@ export function changesAt(site: Site): Change[] {
 
 const MOVED_BOUNDARY: Record<string, string> = { '<': '<=', '<=': '<', '>': '>=', '>=': '>' }
 const SWAPPED: Record<string, string> = { '<': '>', '<=': '>=', '>': '<', '>=': '<=', '==': '!=', '!=': '==' }
-const ARITHMETIC: Record<string, string> = { '+': '-', '-': '+', '*': '/', '/': '*', '%': '*', '<<': '>>', '>>': '<<', '&': '|', '|': '&', '^': '&' }
+const ARITHMETIC: Record<string, string> = {
+  '+': '-',
+  '-': '+',
+  '*': '/',
+  '/': '*',
+  '%': '*',
+  '<<': '>>',
+  '>>': '<<',
+  '&': '|',
+  '|': '&',
+  '^': '&',
+}
 
 const dropCheck: Rule = (site) => {
   const [condition] = site.node.nodeType === 'FunctionCall' && isCallOf(site.node, 'require') ? nodes(site.node, 'arguments') : []
@@ -175,7 +186,9 @@ const dropModifier: Rule = ({ node, trees, text }) => {
   if (node.nodeType !== 'ModifierInvocation' || node.kind !== 'modifierInvocation') return []
   const name = child(node, 'modifierName')
   const declared = trees.declaration(name?.referencedDeclaration)
-  return declared === null ? [] : [{ ...rangeOf(node), rule: 'drop-modifier', kind: 'modifier', replacement: text(rangeOf(node)) }]
+  return declared === null
+    ? []
+    : [{ ...rangeOf(node), rule: 'drop-modifier', kind: 'modifier', replacement: text(rangeOf(node)) }]
 }
 
 const RULES: readonly Rule[] = [

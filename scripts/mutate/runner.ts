@@ -46,7 +46,9 @@ const GAS_LIMIT = 2n ** 34n
 export function suitesOf(compiled: Compiled): Suite[] {
   return Object.entries(compiled.contracts ?? {}).flatMap(([source, contracts]) =>
     Object.entries(contracts).flatMap(([name, { abi, evm }]) => {
-      const tests = abi.flatMap((item) => (item.type === 'function' && /^(test|invariant)/.test(item.name ?? '') ? [item.name ?? ''] : []))
+      const tests = abi.flatMap((item) =>
+        item.type === 'function' && /^(test|invariant)/.test(item.name ?? '') ? [item.name ?? ''] : [],
+      )
       return tests.length > 0 && evm.bytecode.object !== '' && source.endsWith('.t.sol') ? [{ source, name, tests }] : []
     }),
   )
@@ -97,7 +99,10 @@ function resultsOf({ id, testResults }: SuiteResult): Result[] {
   }))
 }
 
-function configOf(mutant: number, { fuzzRuns, invariantRuns, invariantDepth, pattern, exclude }: Look): SolidityTestRunnerConfigArgs {
+function configOf(
+  mutant: number,
+  { fuzzRuns, invariantRuns, invariantDepth, pattern, exclude }: Look,
+): SolidityTestRunnerConfigArgs {
   const coinbase = new Uint8Array(20)
   new DataView(coinbase.buffer).setUint32(16, mutant)
   return {

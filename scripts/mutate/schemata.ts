@@ -38,7 +38,8 @@ interface Place extends Range {
  */
 export function withMutants(corpus: Corpus, mutants: readonly Mutant[], without: ReadonlySet<Mutant>): Map<string, string> {
   const places = new Map<string, Place[]>()
-  const add = (file: string, place: Omit<Place, 'inner'>) => places.set(file, [...(places.get(file) ?? []), { ...place, inner: [] }])
+  const add = (file: string, place: Omit<Place, 'inner'>) =>
+    places.set(file, [...(places.get(file) ?? []), { ...place, inner: [] }])
   const copies: { number: number; modifier: Modifier }[] = []
   for (const [index, mutant] of mutants.entries()) {
     if (without.has(mutant)) continue

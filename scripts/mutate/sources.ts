@@ -95,7 +95,12 @@ export function runSolc(sources: Sources, selection: Record<string, Record<strin
     language: 'Solidity',
     sources: Object.fromEntries([...sources].map(([name, text]) => [name, { content: toUtf8(text) }])),
     // Without the optimizer a compilation takes half the time; the tests hold what the contracts do, not what they cost.
-    settings: { evmVersion: 'cancun', optimizer: { enabled: false }, metadata: { appendCBOR: false }, outputSelection: selection },
+    settings: {
+      evmVersion: 'cancun',
+      optimizer: { enabled: false },
+      metadata: { appendCBOR: false },
+      outputSelection: selection,
+    },
   }
   return JSON.parse(compile(JSON.stringify(input), 0, 0)) as Compiled
 }
@@ -106,5 +111,8 @@ export function refuse(message: string): GranaryError {
 }
 
 export const solcVersion = (): string =>
-  (JSON.parse(readFileSync(join(dirname(createRequire(import.meta.url).resolve('solc/package.json')), 'package.json'), 'utf8')) as { version: string })
-    .version
+  (
+    JSON.parse(
+      readFileSync(join(dirname(createRequire(import.meta.url).resolve('solc/package.json')), 'package.json'), 'utf8'),
+    ) as { version: string }
+  ).version

@@ -91,12 +91,12 @@ contract DatasetBoundariesTest is ConsentTest {
 
     function test_BySig_WorksInTheLastSecondOfTheDeadline() public {
         IDatasetRegistry.Registration memory registration = _registration(_terms(), false);
-        bytes memory signed = _signed(Messages.hashRegisterDataset(registration, START + 5));
+        bytes memory signed = _signed(this.registrationHash(registration, START + 5));
         vm.warp(START + 5);
         bytes32 id = datasets.registerBySig(registration, START + 5, signed);
         vm.assertEq(datasets.ownerOf(id), owner);
         IDatasetRegistry.Narrowing memory narrowing = IDatasetRegistry.Narrowing(1, 0, 0);
-        datasets.narrowBySig(id, narrowing, START + 5, _signed(Messages.hashNarrowDataset(id, narrowing, START + 5)));
+        datasets.narrowBySig(id, narrowing, START + 5, _signed(this.narrowingHash(id, narrowing, START + 5)));
         vm.assertEq(datasets.dataset(id).purposes, 0xfe);
     }
 
@@ -224,6 +224,15 @@ contract DatasetBoundariesTest is ConsentTest {
         vm.assertTrue(datasets.proveExit(id, account, 0, 5, new bytes32[](0)));
         vm.assertEq(datasets.serveEnd(id, 0, START + 1), UNTIL);
         vm.assertEq(datasets.serveEnd(_single(), 0, START - 1), UNTIL);
+    }
+
+    /// The library takes calldata.
+    function registrationHash(IDatasetRegistry.Registration calldata registration, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashRegisterDataset(registration, deadline);
+    }
+
+    function narrowingHash(bytes32 id, IDatasetRegistry.Narrowing calldata narrowing, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashNarrowDataset(id, narrowing, deadline);
     }
 
     function _expectRefused(IDatasetRegistry.Terms memory terms, string memory field) private {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {InferenceEscrow} from "../../contracts/InferenceEscrow.sol";
 import {IDatasetRegistry} from "../../contracts/interfaces/IDatasetRegistry.sol";
 import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
@@ -11,6 +12,7 @@ import {Drafts} from "./support/Drafts.sol";
 import {EscrowFixture} from "./support/EscrowFixture.sol";
 import {LineageTest} from "./support/LineageTest.sol";
 import {ParametersDouble} from "./support/MarketDoubles.sol";
+import {SplitDollar} from "./support/SplitDollar.sol";
 
 /// What `npm run mutate` found that no test held: bounds at their last unit, and what lies in one word with something else.
 contract EscrowBoundariesTest is EscrowFixture {
@@ -41,6 +43,36 @@ contract EscrowBoundariesTest is EscrowFixture {
         _settle(_batch(_row(GRANTED_KEY, 0, 100, _parts(10))));
         _settleSkips(_row(GRANTED_KEY, 10, 100, _parts(6)), IInferenceEscrow.Skip.OverCap);
         vm.assertEq(_settle(_batch(_row(GRANTED_KEY, 10, 100, _parts(5)))), 5);
+    }
+
+    function test_Settle_SkipsAGrantedKeysRowThatTheDepositDoesNotCover() public {
+        _grant(2 * AMOUNT, NOW + 1);
+        _settleSkips(_row(GRANTED_KEY, 0, 2 * AMOUNT, _parts(AMOUNT + 1)), IInferenceEscrow.Skip.Unfunded);
+        vm.assertEq(_settle(_batch(_row(GRANTED_KEY, 0, 2 * AMOUNT, _parts(AMOUNT)))), AMOUNT);
+    }
+
+    /// A person's signature goes to the token as v, r and s, which is all that the oldest tokens with EIP-3009 take.
+    function test_DepositWithAuthorization_NeedsNoTokenThatTakesBytes() public {
+        SplitDollar split = new SplitDollar();
+        split.mint(payer, 5);
+        InferenceEscrow other = _newEscrow(address(split));
+        bytes32 nonce = other.depositNonce(other.accountIdOf(_account()), "salt");
+        bytes32 structHash =
+            keccak256(abi.encode(split.receiveTypeHash(), payer, address(other), 5, 0, NOW + 1, nonce));
+        bytes memory signature = _sign(PAYER_KEY, MessageHashUtils.toTypedDataHash(split.domainSeparator(), structHash));
+        bytes32 id = other.depositWithAuthorization(_account(), 5, 0, NOW + 1, "salt", signature);
+        vm.assertEq(other.balance(id).deposit, 5);
+    }
+
+    /// Where ecrecover answers nothing, what lay in memory before must not be taken for its answer.
+    function test_Settle_SkipsAGrantedKeysRowThatNobodySigned() public {
+        _grant(20, NOW + 1);
+        Drafts.Row memory row = _row(GRANTED_KEY, 0, 20, _parts(1));
+        (row.r, row.vs) = (0, 0);
+        _settleSkips(row, IInferenceEscrow.Skip.Unsigned);
+        row = _row(PAYER_KEY, 0, 20, _parts(1));
+        (row.r, row.vs) = (0, 0);
+        _settleSkips(row, IInferenceEscrow.Skip.Unsigned);
     }
 
     function test_GrantKey_KeepsWhatTheKeyHasSpent() public {
