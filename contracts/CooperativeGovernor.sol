@@ -18,6 +18,9 @@ import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {Messages} from "./libraries/Messages.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 
+// Calls come in memory, as the parents take them: one decoder for all keeps the code below the limit of 24,576 bytes.
+// solhint-disable gas-calldata-parameters
+
 /// @title Chapter 7, govern: members decide by classes of proposals; a guardian with an ending mandate can only say stop.
 contract CooperativeGovernor is
     ICooperativeGovernor,

@@ -41,7 +41,7 @@ library Rows {
 
     /// @notice Notes the row that begins at `at` in the desk, and adds its parts to their lanes; the next row begins at `next`. `sum` is of those
     /// parts whose lane is creditable: what the row can raise.
-    /// @dev No overflow: `at` lies within calldata, and a row takes less than 2^11 bytes; 512 times 64 amounts have less than 96 bits.
+    /// @dev No overflow: `at` lies within calldata, a row takes less than 2^11 bytes, and no calldata has room for 2^176 amounts of 80 bits.
     function read(Desk memory desk, uint256 at, uint256 end) internal pure returns (uint256 next, uint256 sum) {
         uint256 granted;
         uint256 part;
@@ -60,11 +60,10 @@ library Rows {
         assembly ("memory-safe") {
             let key := shr(96, calldataload(at))
             mstore(add(desk, 0x80), key) // payer
-            mstore(add(desk, 0xe0), shr(224, calldataload(add(at, 20)))) // thawSeconds
-            mstore(add(desk, 0x100), calldataload(add(at, 24))) // salt
+            // Two fields at once where they stand alike here and there: the first ends its word, whose other bytes stay zero.
+            calldatacopy(add(desk, 0xfc), add(at, 20), 36) // thawSeconds, salt
             mstore(add(desk, 0x240), shr(176, calldataload(add(at, 56)))) // from
-            mstore(add(desk, 0x180), shr(128, calldataload(add(at, 66)))) // ceiling
-            mstore(add(desk, 0x1a0), calldataload(add(at, 82))) // usageHead
+            calldatacopy(add(desk, 0x190), add(at, 66), 48) // ceiling, usageHead
             mstore(add(desk, 0x200), calldataload(add(at, 114))) // r
             let vs := calldataload(add(at, 146))
             mstore(add(desk, 0x1e0), add(27, shr(255, vs))) // v

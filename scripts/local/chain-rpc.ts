@@ -11,6 +11,8 @@ import { type Engine, EngineRefusal } from './anvil.ts'
 const MAX_BODY_BYTES = 4 * 1024 * 1024
 const MAX_BATCH = 200
 const MAX_CONNECTIONS = 256
+/** Far longer than clients keep an idle connection: who closes first must be the one that would send. */
+const KEEP_ALIVE_MS = 65_000
 const ALLOWED = /^(?:eth|net|web3)_/
 const REFUSED = /^eth_(?:send(?!RawTransaction$)|sign|resend|subscribe|unsubscribe|mining$|submit)/
 
@@ -36,6 +38,7 @@ export async function serveRpc(options: {
   })
   server.maxConnections = MAX_CONNECTIONS
   server.requestTimeout = 30_000
+  server.keepAliveTimeout = KEEP_ALIVE_MS
   await listen(server, options.port, options.host ?? '127.0.0.1')
   return {
     port: (server.address() as AddressInfo).port,

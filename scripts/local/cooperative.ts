@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { JsonRpcProvider } from 'ethers'
 import type { Log } from '../../services/adapters/log.ts'
 import { GranaryError } from '../../services/core/errors.ts'
 import { curlLines, seed } from '../seed.ts'
@@ -50,6 +51,8 @@ export interface CooperativeOptions {
   onProgress?: (line: string) => void
   /** A PostgreSQL server; null for the embedded one. */
   databaseUrl?: string | null
+  /** A development chain that runs already, with nobody's contracts on it; null for an own one. */
+  rpcUrl?: string | null
   /** A Kubo node's RPC; null for embedded nodes. */
   ipfsRpcUrl?: string | null
   /** False leaves it empty: no models, no accounts. */
@@ -121,12 +124,16 @@ async function begin(options: CooperativeOptions, family: Family) {
 async function openState(options: CooperativeOptions & { ports: Ports; family: Family }) {
   const { dir, ports, family } = options
   const script = (name: string) => join(root, 'scripts', 'local', name)
-  const chain = family.start({
-    name: 'chain',
-    module: script('chain-main.ts'),
-    args: [join(dir, 'chain'), String(ports.rpc)],
-    stopTimeoutMs: 35_000,
-  })
+  const rpcUrl = options.rpcUrl ?? null
+  const chain =
+    rpcUrl === null
+      ? family.start({
+          name: 'chain',
+          module: script('chain-main.ts'),
+          args: [join(dir, 'chain'), String(ports.rpc)],
+          stopTimeoutMs: 35_000,
+        })
+      : null
   const external = options.databaseUrl ?? null
   const postgres =
     external === null
@@ -137,12 +144,22 @@ async function openState(options: CooperativeOptions & { ports: Ports; family: F
           stopTimeoutMs: 25_000,
         })
       : null
-  const [chainTold, postgresTold] = await Promise.all([chain.ready, postgres?.ready])
-  const { url, genesisHash, reset } = chainTold.get('chain') ?? {}
+  const [chainTold, postgresTold] = await Promise.all([chain?.ready, postgres?.ready])
+  const { url, genesisHash, reset } =
+    rpcUrl === null ? (chainTold?.get('chain') ?? {}) : { url: rpcUrl, genesisHash: await genesisOf(rpcUrl), reset: null }
   const databaseUrl = external ?? String(postgresTold?.get('postgres')?.url)
-  const chainReset = reset === null ? null : String(reset)
+  const chainReset = reset === null || reset === undefined ? null : String(reset)
   const notes = await reconcile({ dir, genesisHash: String(genesisHash), chainReset, databaseUrl, external: external !== null })
   return { rpcUrl: String(url), databaseUrl, notes }
+}
+
+async function genesisOf(rpcUrl: string): Promise<string> {
+  const provider = new JsonRpcProvider(rpcUrl, undefined, { staticNetwork: true })
+  try {
+    return String((await provider.getBlock(0))?.hash)
+  } finally {
+    provider.destroy()
+  }
 }
 
 export function factsPath(dir: string): string {

@@ -1,26 +1,12 @@
-import { formatDollars, Granary, GranaryError, isSupport, parseDollars, purposesMask } from '../sdk/index.ts'
-import type { CliConfig } from './config.ts'
+import { formatDollars, GranaryError, isSupport, purposesMask } from '../sdk/index.ts'
+import { auditCommands } from './audit.ts'
+import { amount, argument, type Command, list, open, readInput, whole } from './invocation.ts'
+import { membershipCommands } from './membership.ts'
+import { offeringCommands } from './offering.ts'
+import { proposalCommands } from './proposals.ts'
+import { registrationCommands } from './registration.ts'
+import { relayCommands } from './relay.ts'
 
-export interface Invocation {
-  args: string[]
-  flags: Record<string, string | boolean | undefined>
-  config: CliConfig
-}
-
-/** What is printed: `lines` for people, `value` with --json. */
-export interface Outcome {
-  lines: string[]
-  value: unknown
-}
-
-export interface Command {
-  usage: string
-  says: string
-  run(invocation: Invocation): Promise<Outcome>
-}
-
-/** Somebody sits in front of it. */
-const UNREACHABLE_MS = 3000
 const DEFAULT_KEY_SECONDS = 90 * 24 * 3600
 
 /** By chapter and act: each is one call of the SDK. */
@@ -119,11 +105,7 @@ export const commands: Record<string, Command> = {
     usage: 'consent narrow DATASET --remove purpose,purpose --key-file F',
     says: 'removes purposes; nothing can be added',
     async run(invocation) {
-      const removePurposes = purposesMask(
-        String(invocation.flags.remove ?? '')
-          .split(',')
-          .filter(Boolean),
-      )
+      const removePurposes = purposesMask(list(invocation.flags.remove))
       const relayed = await (await open(invocation)).consent.narrow(argument(invocation, 0, 'DATASET'), {
         removePurposes,
         removeJurisdictions: 0n,
@@ -138,10 +120,7 @@ export const commands: Record<string, Command> = {
     async run(invocation) {
       const { flags } = invocation
       const payeeId = argument(invocation, 0, 'PAYEE')
-      const epochs = String(flags.epochs ?? '')
-        .split(',')
-        .filter(Boolean)
-        .map((epoch) => whole(epoch, '--epochs'))
+      const epochs = list(flags.epochs).map((epoch) => whole(epoch, '--epochs'))
       const granary = await open(invocation)
       await granary.earnings.pull(String(flags.model ?? ''), payeeId, epochs)
       const { amount: claimed, relayed } = await granary.earnings.claim(payeeId, epochs)
@@ -149,14 +128,6 @@ export const commands: Record<string, Command> = {
         lines: [`claimed ${formatDollars(claimed)} in block ${relayed.block}`],
         value: { claimed: claimed.toString(), relayed },
       }
-    },
-  },
-  'contribute leave': {
-    usage: 'contribute leave MEMBER --key-file F',
-    says: 'leaves the cooperative by signature',
-    async run(invocation) {
-      const relayed = await (await open(invocation)).contribute.leave(argument(invocation, 0, 'MEMBER'))
-      return { lines: [`left in block ${relayed.block}`], value: relayed }
     },
   },
   'govern vote': {
@@ -170,39 +141,10 @@ export const commands: Record<string, Command> = {
       return { lines: [`voted in block ${relayed.block}`], value: relayed }
     },
   },
-}
-
-function open({ config }: Invocation): Promise<Granary> {
-  const { gatewayUrl, rpcUrl, wallet } = config
-  const unreachableMs = UNREACHABLE_MS
-  return Granary.open({
-    gatewayUrl,
-    unreachableMs,
-    ...(rpcUrl === null ? {} : { rpcUrl }),
-    ...(wallet === null ? {} : { wallet }),
-  })
-}
-
-function argument({ args }: Invocation, index: number, name: string): string {
-  const value = args[index]
-  if (value === undefined) throw new GranaryError('request.malformed', `${name} is missing.`)
-  return value
-}
-
-function amount(text: unknown, name: string): bigint {
-  const parsed = typeof text === 'string' ? parseDollars(text) : null
-  if (parsed === null)
-    throw new GranaryError('request.malformed', `${name} must be an amount in dollars with at most six decimals, such as 12.50.`)
-  return parsed
-}
-
-function whole(text: string, name: string): bigint {
-  if (!/^[0-9]{1,78}$/.test(text)) throw new GranaryError('request.malformed', `${name} must be a whole number, not "${text}".`)
-  return BigInt(text)
-}
-
-function readInput(flag: string | boolean | undefined): Record<string, string> {
-  const match = typeof flag === 'string' ? /^([^=]+)=([\s\S]*)$/.exec(flag) : null
-  if (!match?.[1]) throw new GranaryError('request.malformed', 'Give the input as --input name=value.')
-  return { [match[1]]: match[2] ?? '' }
+  ...auditCommands,
+  ...membershipCommands,
+  ...registrationCommands,
+  ...offeringCommands,
+  ...proposalCommands,
+  ...relayCommands,
 }

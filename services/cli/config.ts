@@ -4,10 +4,13 @@ import { Wallet } from 'ethers'
 import { GranaryError } from '../sdk/index.ts'
 
 export interface CliConfig {
-  gatewayUrl: string
+  /** Null where none is named: what goes straight to the chain needs none. */
+  gatewayUrl: string | null
   rpcUrl: string | null
   wallet: Wallet | null
   apiKey: string | null
+  /** The cooperative of this folder, if `npm start` runs one. */
+  local: { rpcUrl: string; chainId: string; contracts: Record<string, string> } | null
 }
 
 /** Flags first, then the environment, then what `npm start` wrote to .granary/local.json in this folder. */
@@ -16,19 +19,13 @@ export function readConfig(
   env = process.env,
 ): CliConfig {
   const local = localFacts(resolve(env.GRANARY_DIR ?? '.granary', 'local.json'))
-  const gatewayUrl = flags.gateway ?? env.GRANARY_GATEWAY_URL ?? local?.gatewayUrl
-  if (!gatewayUrl) {
-    throw new GranaryError(
-      'config.invalid',
-      'Which gateway? Give --gateway URL, set GRANARY_GATEWAY_URL, or run npm start in this folder.',
-    )
-  }
   const keyFile = flags['key-file'] ?? env.GRANARY_KEY_FILE
   return {
-    gatewayUrl,
+    gatewayUrl: flags.gateway ?? env.GRANARY_GATEWAY_URL ?? local?.gatewayUrl ?? null,
     rpcUrl: flags.rpc ?? env.GRANARY_RPC_URL ?? local?.rpcUrl ?? null,
     wallet: keyFile === undefined ? null : readWallet(keyFile),
     apiKey: env.GRANARY_API_KEY ?? null,
+    local: local === null ? null : cooperativeOf(local),
   }
 }
 
@@ -40,7 +37,18 @@ function readWallet(path: string): Wallet {
   }
 }
 
-function localFacts(path: string): { gatewayUrl?: string; rpcUrl?: string } | null {
+function cooperativeOf({ rpcUrl, chainId, contracts }: LocalFacts): CliConfig['local'] {
+  return rpcUrl && contracts ? { rpcUrl, chainId: String(chainId), contracts } : null
+}
+
+interface LocalFacts {
+  gatewayUrl?: string
+  rpcUrl?: string
+  chainId?: number
+  contracts?: Record<string, string>
+}
+
+function localFacts(path: string): LocalFacts | null {
   if (!existsSync(path)) return null
   try {
     return JSON.parse(readFileSync(path, 'utf8'))

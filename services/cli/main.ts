@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { GranaryError } from '../sdk/index.ts'
 import { commands } from './commands.ts'
 import { readConfig } from './config.ts'
+import { type Command, type Invocation, type Outcome, writeJson } from './invocation.ts'
 
 /** granary CHAPTER ACT …: parse, one SDK call, print (or --json). Errors are one line with code and hint, and exit code 1. */
 const options = {
@@ -16,6 +17,22 @@ const options = {
   remove: { type: 'string' },
   model: { type: 'string' },
   epochs: { type: 'string' },
+  nullifier: { type: 'string' },
+  terms: { type: 'string' },
+  title: { type: 'string' },
+  licence: { type: 'string' },
+  description: { type: 'string' },
+  recovery: { type: 'string' },
+  lineage: { type: 'string' },
+  'session-key': { type: 'string' },
+  'encryption-key': { type: 'string' },
+  name: { type: 'string' },
+  stake: { type: 'string' },
+  unit: { type: 'string' },
+  price: { type: 'string' },
+  call: { type: 'string' },
+  args: { type: 'string' },
+  export: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const
@@ -31,7 +48,7 @@ async function main(argv: string[]): Promise<number> {
     const command = Object.hasOwn(commands, name) ? commands[name] : undefined
     if (!command) throw new GranaryError('request.malformed', `There is no command "${positionals.join(' ')}".`)
     const args = positionals.slice(name.split(' ').length)
-    const { lines, value } = await command.run({ args, flags: values, config: readConfig(values) })
+    const { lines, value } = await runCommand(command, { args, flags: values, config: readConfig(values), signed: null })
     process.stdout.write(values.json ? `${JSON.stringify(value)}\n` : `${lines.join('\n')}\n`)
     return 0
   } catch (error) {
@@ -39,9 +56,23 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** With --export FILE, what was signed goes there, unsent. */
+async function runCommand(command: Command, invocation: Invocation): Promise<Outcome> {
+  const outcome = await command.run(invocation)
+  const path = invocation.flags.export
+  if (typeof path !== 'string') return outcome
+  const file = invocation.signed?.()
+  if (!file || file.acts.length === 0)
+    throw new GranaryError('request.malformed', 'This command signs no act that others could send.')
+  writeJson(path, file)
+  return { lines: [`signed and not sent: granary relay ${path}`], value: file }
+}
+
 function usage(): number {
   const lines = Object.values(commands).map(({ usage: form, says }) => `  granary ${form}\n      ${says}`)
-  process.stdout.write(`Use:\n${lines.join('\n')}\n\nAll take --gateway URL, --rpc URL and --json.\n`)
+  process.stdout.write(
+    `Use:\n${lines.join('\n')}\n\nAll take --gateway URL, --rpc URL and --json; with --export FILE, acts are signed and kept there, unsent.\n`,
+  )
   return 0
 }
 

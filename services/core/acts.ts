@@ -47,7 +47,14 @@ export const acts = {
     claimCreditFor: 'errand',
   },
   RoyaltyLedger: { pull: 'errand', claimBySig: 'act' },
-  CooperativeGovernor: { proposeBySig: 'act', cancelBySig: 'end', castVoteBySig: 'act', castVoteWithReasonAndParamsBySig: 'act', queue: 'errand', execute: 'errand' },
+  CooperativeGovernor: {
+    proposeBySig: 'act',
+    cancelBySig: 'end',
+    castVoteBySig: 'act',
+    castVoteWithReasonAndParamsBySig: 'act',
+    queue: 'errand',
+    execute: 'errand',
+  },
 } as const satisfies Record<string, Record<string, ActKind>>
 
 /** One of them, ready to be sent by anybody. Integers are numbers, bigints or decimal strings. */

@@ -57,6 +57,7 @@ const table = {
   'provider.failed': { status: 502, retryable: true, hint: 'The provider could not run the model; nothing was charged.' },
   'provider.refused': { status: 451, retryable: false, hint: 'The provider checked consent itself and refused.' },
   'deadline.exceeded': { status: 504, retryable: true, hint: 'The job took longer than allowed; nothing was charged.' },
+  'batch.unknown': { status: 404, retryable: false, hint: 'GET /v1/batches lists what is settled here.' },
   'content.not-found': { status: 404, retryable: true, hint: 'No reachable IPFS node has these bytes.' },
   'content.unavailable': { status: 503, retryable: true, hint: 'The IPFS node does not answer.' },
   'content.mismatch': { status: 502, retryable: false, hint: 'The bytes do not hash to their CID or digest and were discarded.' },

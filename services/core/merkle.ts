@@ -16,6 +16,13 @@ export function receiptProof(heads: readonly string[], head: string): string[] |
   return heads.includes(head) ? treeOf(heads).getProof(keccak256(head)) : null
 }
 
+/** As receiptProof for many, over one tree; heads that the batch does not have are left out. */
+export function receiptProofs(heads: readonly string[], wanted: readonly string[]): Map<string, string[]> {
+  const known = new Set(heads)
+  const tree = treeOf(heads)
+  return new Map(wanted.filter((head) => known.has(head)).map((head) => [head, tree.getProof(keccak256(head))]))
+}
+
 export function isReceiptIn(root: string, head: string, proof: readonly string[]): boolean {
   return SimpleMerkleTree.verify(root, keccak256(head), [...proof])
 }

@@ -1,3 +1,4 @@
+import type { Economy } from './economy.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { Tensor } from './tensors.ts'
 
@@ -68,6 +69,8 @@ export interface Chain extends AsyncDisposable {
   broadcast(transaction: SignedTransaction): Promise<void>
   /** The outcome once mined, null while it is not known. */
   outcome(hash: string): Promise<TransactionOutcome | null>
+  /** What a unit of gas costs now, in wei: base fee and tip. */
+  gasPrice(): Promise<bigint>
   /** prepare, broadcast and wait for `confirmations` (default 1). */
   submit(call: Call, options?: { confirmations?: number; timeoutMs?: number }): Promise<TransactionOutcome>
   /** The address that pays gas here; null for a read-only adapter. */
@@ -180,7 +183,7 @@ export interface Dispatcher extends AsyncDisposable {
 }
 
 // ---------------------------------------------------------------------------------------------------------- Ledger
-// The ledger's three faces, one adapter: the gateway sells, the settler settles, the indexer mirrors.
+// The ledger's faces, one adapter: the gateway sells and publishes, the settler settles, the indexer mirrors.
 
 export interface AccountConfig {
   payer: string
@@ -369,6 +372,13 @@ export interface BatchOutcome {
   lanes: { modelId: string; provider: string; gross: bigint; protocolFee: bigint; collectorFee: bigint; royalties: bigint }[]
 }
 
+export interface Exposure {
+  requests: number
+  amount: bigint
+  oldestServedAt: number | null
+  atRisk: bigint
+}
+
 export interface SettlementLedger {
   /** Moves COMMITTED requests of one collector into a new batch (BATCHED), atomically; null if there is too little. */
   draftBatch(options: {
@@ -378,6 +388,11 @@ export interface SettlementLedger {
     servedBefore: number
     maxRows: number
     maxLanes: number
+    /**
+     * Rows, lanes and the batch must earn their gas. Money that a thaw may take away, and lanes whose model has ended, go in
+     * whatever they cost. Left out, gas costs nothing.
+     */
+    economy?: Economy
   }): Promise<BatchDraft | null>
   /** Before the broadcast. */
   recordTransaction(batchId: string, transaction: SignedTransaction): Promise<void>
@@ -386,8 +401,50 @@ export interface SettlementLedger {
   closeBatch(outcome: BatchOutcome): Promise<{ final: number; retried: number; voided: number }>
   /** A batch that never reached the chain and never will: its requests go back to COMMITTED. */
   dropBatch(batchId: string): Promise<void>
-  /** COMMITTED and BATCHED money not final yet. */
-  exposure(collector: string): Promise<{ requests: number; amount: bigint; oldestServedAt: number | null }>
+  /** COMMITTED requests served before the time can never be credited any more: VOIDED, not charged. Returns how many. */
+  expire(options: { collector: string; servedBefore: number }): Promise<number>
+  /** FINAL batches from this block on, the newest first: where a deep reorganisation may still reach. */
+  finalBatches(collector: string, fromBlock: number): Promise<{ batchId: string; block: number; blockHash: string }[]>
+  /** The chain has dropped the block of a FINAL batch: it is OPEN again, nothing of it is booked, its transaction waits. */
+  reopenBatch(batchId: string): Promise<void>
+  /** COMMITTED and BATCHED money not final yet; `atRisk`: what waits in accounts whose thaw reaches into it. */
+  exposure(collector: string): Promise<Exposure>
+}
+
+/** What a request was charged for, as it is kept. */
+export interface StoredReceipt {
+  requestId: string
+  accountId: string
+  key: string
+  sequence: bigint
+  previousHead: string
+  head: string
+  charged: bigint
+  receipt: JobReceipt
+  providerSignature: string
+  state: RequestState
+  batchId: string | null
+}
+
+/** A FINAL batch, where it was executed, and where it is published. */
+export interface SettledBatch {
+  batchId: string
+  transaction: string
+  block: number
+  cid: string | null
+}
+
+export interface PublishingLedger {
+  /** The latest first. */
+  settledBatches(collector: string, options: { limit: number; beforeBlock?: number }): Promise<SettledBatch[]>
+  settledBatch(batchId: string): Promise<(SettledBatch & { draft: BatchDraft }) | null>
+  /** In no particular order. */
+  receiptsOf(requestIds: readonly string[]): Promise<StoredReceipt[]>
+  /** FINAL batches that have no CID yet, the oldest first. */
+  unpublishedBatches(collector: string, limit: number): Promise<string[]>
+  publishedAs(batchId: string, cid: string): Promise<void>
+  /** The latest first. */
+  receipts(accountId: string, options: { limit: number; before?: bigint }): Promise<StoredReceipt[]>
 }
 
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
@@ -425,7 +482,7 @@ export interface MirrorLedger {
   mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
 }
 
-export interface Ledger extends SellingLedger, SettlementLedger, MirrorLedger, AsyncDisposable {
+export interface Ledger extends SellingLedger, SettlementLedger, PublishingLedger, MirrorLedger, AsyncDisposable {
   /** Throws `ledger.unavailable` when the database does not answer. */
   ping(): Promise<void>
 }

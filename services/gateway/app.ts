@@ -51,8 +51,9 @@ export async function openApp(options: {
 }
 
 function refuse(reply: FastifyReply, error: GranaryError) {
-  const { retryAfterSeconds } = error.evidence
-  if (error.retryable) reply.header('retry-after', typeof retryAfterSeconds === 'number' ? String(retryAfterSeconds) : '1')
+  // Null is never: what is larger than a whole budget.
+  const { retryAfterSeconds = 1 } = error.evidence
+  if (error.retryable && typeof retryAfterSeconds === 'number') reply.header('retry-after', String(retryAfterSeconds))
   return reply.code(error.status).type('application/problem+json').send(problemOf(error))
 }
 

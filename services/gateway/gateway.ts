@@ -8,6 +8,7 @@ import type { Rails } from './challenge.ts'
 import type { GatewayConfig } from './config.ts'
 import type { Shop } from './order.ts'
 import { openPayerBook } from './payer.ts'
+import { openPublisher } from './publisher.ts'
 import { openPurposes } from './purposes.ts'
 import { openRelay } from './relay.ts'
 import { Releases } from './releases.ts'
@@ -15,6 +16,7 @@ import { accountRoutes } from './routes/accounts.ts'
 import { catalogRoutes } from './routes/catalog.ts'
 import { contentRoutes } from './routes/content.ts'
 import { inferRoutes } from './routes/infer.ts'
+import { receiptRoutes } from './routes/receipts.ts'
 import { relayRoutes } from './routes/relay.ts'
 import { openSessionBook } from './session-book.ts'
 import { openVault } from './vault.ts'
@@ -84,13 +86,16 @@ export async function openGateway(
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
   inferRoutes(app, { shop, rails })
   accountRoutes(app, { chain, ledger, sessions, payers, vault, relay, consent, purposes, escrow, token, collector })
+  receiptRoutes(app, { ledger, payers, collector, escrow: { ...escrow, token } })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
   parts.acceptWorkers(app)
+  const publisher = openPublisher({ ledger, store, collector, escrow: { ...escrow, token }, log })
   return {
     app,
     async [Symbol.asyncDispose]() {
       await app.close()
+      await publisher[Symbol.asyncDispose]()
       await releases[Symbol.asyncDispose]()
     },
   }

@@ -10,6 +10,8 @@ const DAY_MS = 24 * 60 * MINUTE_MS
 const FREE_NARROWINGS = 48
 const MAX_PEOPLE = 10_000
 const MAX_UNDER_WAY = 2000
+/** Errands that nobody needs twice. */
+const onceForAll = new Set(['DatasetRegistry.storeTerms', 'Membership.activate'])
 const MAX_REMEMBERED = 10_000
 
 export interface RelaySettings {
@@ -46,7 +48,7 @@ export function openRelay(options: { chain: Chain; settings: RelaySettings; cloc
     const waitMs = draw(from, { acts: 1, gas })
     if (waitMs > 0) throw spent(act, payers, waitMs)
     const outcome = await settle(from, gas, () => chain.submit(act.call))
-    if (act.kind === 'end' || act.name === 'DatasetRegistry.storeTerms') remember(act.key, outcome)
+    if (act.kind === 'end' || onceForAll.has(act.name)) remember(act.key, outcome)
     log.info({ event: 'act.relayed', act: act.name, payers, transaction: outcome.hash, gasUsed: outcome.gasUsed.toString() })
     return outcome
   }

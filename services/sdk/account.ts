@@ -2,6 +2,7 @@ import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, ZeroHash } from 'ethers'
 import { accountIdOf, depositNonceOf } from '../core/accounts.ts'
 import type { AccountConfig } from '../core/ports.ts'
+import { auditBatch, type ReceiptsFile } from './audit.ts'
 import { type Context, DEADLINE_SECONDS } from './context.ts'
 import { Meter } from './meter.ts'
 
@@ -79,6 +80,32 @@ export class Account {
     const signature = await sign('InferenceEscrow', 'GrantKey', grant)
     const body = { account, key, cap, notAfter, nonce: 1, signature, label, models, purposes }
     return http.json({ method: 'POST', path: '/v1/keys', body })
+  }
+
+  /** All receipts of the account, to be kept, and held against the chain without the gateway: auditReceipts. */
+  async receiptsFile(config?: AccountConfig): Promise<ReceiptsFile> {
+    const { facts } = this.#context
+    const account = config ?? (await this.config())
+    const meter = await this.meter({ maxPerRequest: 0n, config: account })
+    const { InferenceEscrow = '', ProviderRegistry = '' } = facts.contracts
+    return {
+      format: 'granary-receipts/1',
+      chainId: facts.chainId,
+      contracts: { InferenceEscrow, ProviderRegistry },
+      token: facts.token,
+      collector: facts.collector,
+      accountId: this.idOf(account),
+      receipts: await meter.receipts(),
+    }
+  }
+
+  /** A settled batch as its collector publishes it, held against the transaction that settled it. */
+  async auditBatch(batchId: string): Promise<{ receipts: number; transaction: string; cid: string | null }> {
+    const { http, contracts } = this.#context
+    const { bytes, headers } = await http.send({ method: 'GET', path: `/v1/batches/${batchId}`, repeatable: true })
+    const transaction = headers.get('granary-transaction') ?? ''
+    const { heads } = auditBatch(bytes, await contracts().calldata('InferenceEscrow', transaction))
+    return { receipts: heads.length, transaction, cid: headers.get('granary-cid') }
   }
 
   /** Ends a key on chain: no gateway accepts it from the next block it sees. */

@@ -66,7 +66,14 @@ export class Consent {
     const salt = hexlify(randomBytes(32))
     const owner = await address()
     const commitment = commitmentOf(digestOfBytes(manifestBytes), salt)
-    const registration = { owner, commitment, termsHash, salt, isPool: offer.isPool ?? false, recovery: offer.recovery ?? ZeroAddress }
+    const registration = {
+      owner,
+      commitment,
+      termsHash,
+      salt,
+      isPool: offer.isPool ?? false,
+      recovery: offer.recovery ?? ZeroAddress,
+    }
     await relay('DatasetRegistry', 'storeTerms', [termsArgument(offer.terms)])
     const deadline = (await now()) + DEADLINE_SECONDS
     const signature = await sign('DatasetRegistry', 'RegisterDataset', { ...registration, deadline })

@@ -11,6 +11,8 @@ export interface Contracts {
     method: string,
     args: readonly unknown[],
   ): Promise<{ transaction: string; block: number; events: { name: string; args: Record<string, unknown> }[] }>
+  /** What a mined transaction told one of our contracts. */
+  calldata(contract: string, transaction: string): Promise<string>
   timestamp(): Promise<number>
 }
 
@@ -56,6 +58,11 @@ export function openContracts(options: {
       } catch (cause) {
         throw revertOf(cause, name)
       }
+    },
+    async calldata(name, transaction) {
+      const found = await provider.getTransaction(transaction)
+      if (found?.blockNumber != null && found.to?.toLowerCase() === addresses[name]?.toLowerCase()) return found.data
+      throw new GranaryError('chain.reverted', `There is no mined transaction ${transaction} to ${name}.`, { transaction })
     },
     async timestamp() {
       const block = await provider.getBlock('latest')

@@ -5,6 +5,7 @@ import { GranaryError } from '../core/errors.ts'
 import { typedData, type Verifier } from '../core/messages.ts'
 import type { AccountConfig } from '../core/ports.ts'
 import { deriveMacKey, macOf, sessionHeaders, x25519PublicKey } from '../core/sessions.ts'
+import type { AccountReceipt } from './audit.ts'
 import { encodeJson, type Http } from './http.ts'
 import { checkReceipt } from './receipts.ts'
 
@@ -71,6 +72,20 @@ export class Meter {
   async statement(limit = 100): Promise<Record<string, string>[]> {
     const { lines } = await this.#send<{ lines: Record<string, string>[] }>('GET', `/v1/statement?limit=${limit}`)
     return lines
+  }
+
+  /** Every receipt of the account, in order, with proofs of what is settled. */
+  async receipts(): Promise<AccountReceipt[]> {
+    const receipts: AccountReceipt[] = []
+    for (;;) {
+      const before = receipts.at(-1)?.sequence
+      const page = await this.#send<{ receipts: AccountReceipt[] }>(
+        'GET',
+        before === undefined ? '/v1/receipts' : `/v1/receipts?before=${before}`,
+      )
+      if (page.receipts.length === 0) return receipts.reverse()
+      receipts.push(...page.receipts)
+    }
   }
 
   async apiKeys(): Promise<Record<string, unknown>[]> {

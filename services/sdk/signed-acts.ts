@@ -67,7 +67,8 @@ export async function relayActs(file: ActFile, context: Context): Promise<string
 export async function sendActs(file: ActFile, { rpcUrl, wallet }: { rpcUrl: string; wallet: Signer }): Promise<string[]> {
   const contracts = openContracts({ rpcUrl, chainId: BigInt(file.chainId), addresses: file.contracts, wallet })
   const transactions: string[] = []
-  for (const { contract, method, args } of file.acts) transactions.push((await contracts.send(contract, method, args)).transaction)
+  for (const { contract, method, args } of file.acts)
+    transactions.push((await contracts.send(contract, method, args)).transaction)
   return transactions
 }
 
@@ -87,7 +88,10 @@ export function requireSame(file: ActFile, known: { chainId: string; contracts: 
 function withoutActs(http: Http): Http {
   const refuse = ({ method, path }: HttpRequest) => {
     if (method === 'GET' || PREPARING.includes(path)) return
-    throw new GranaryError('request.malformed', `${method} ${path} is the gateway's own act: it can't be signed for others to send.`)
+    throw new GranaryError(
+      'request.malformed',
+      `${method} ${path} is the gateway's own act: it can't be signed for others to send.`,
+    )
   }
   return {
     ...http,

@@ -1,4 +1,5 @@
 import type { Log } from '../adapters/log.ts'
+import { type Economy, economyOf } from '../core/economy.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { BatchOutcome, Chain, SettlementLedger, SignedTransaction, StoredBatch } from '../core/ports.ts'
 import { batchOutcomeOf, toBatchArgument } from '../core/settlement.ts'
@@ -14,6 +15,8 @@ export interface SettlerOptions {
   maxAgeSeconds: number
   /** Less is left to wait, until half of the chain's settlement window has passed. */
   minGross: bigint
+  /** Base units of the token for one coin of the chain's currency (10^18 wei); 0 where gas costs nothing. */
+  coinPrice: bigint
   maxRows: number
   maxLanes: number
   confirmations: number
@@ -25,6 +28,8 @@ const REBROADCAST_MS = 5000
 /** A transaction that no block took for this long is signed again with the same nonce and today's fees. */
 const REPLACE_MS = 60_000
 const LONGEST_BACKOFF_MS = 60_000
+/** How far back settled batches are looked at again. */
+const REORG_BLOCKS = 256
 
 /** `waiting`: a batch is on its way; `idle`: there is nothing to settle yet. */
 export type Tick = 'idle' | 'waiting' | 'sent' | 'settled' | 'dropped'
@@ -57,6 +62,7 @@ export function openTicker(options: SettlerOptions): () => Promise<Tick> {
 }
 
 async function tick(settling: Settling): Promise<Tick> {
+  await reopenLost(settling)
   const open = await settling.ledger.openBatches(settling.collector)
   for (const batch of open) {
     const result = await advance(settling, batch)
@@ -68,21 +74,36 @@ async function tick(settling: Settling): Promise<Tick> {
 
 async function draft(settling: Settling): Promise<Tick> {
   const { chain, ledger, collector, maxAgeSeconds, minGross, maxRows, maxLanes } = settling
-  const { oldestServedAt } = await ledger.exposure(collector)
+  const { oldestServedAt, atRisk } = await ledger.exposure(collector)
   if (oldestServedAt === null) return 'idle'
   const head = await chain.head()
   const age = head.timestamp - oldestServedAt
-  if (age < maxAgeSeconds) return 'idle'
+  const window = await settlementWindow(settling)
+  if (age > window) await expire(settling, head.timestamp - window)
+  if (age < maxAgeSeconds && atRisk === 0n) return 'idle'
   const drafted = await ledger.draftBatch({
     batchId: settling.randomId(),
     collector,
-    minGross: age * 2 >= (await settlementWindow(settling)) ? 1n : minGross,
+    minGross: age * 2 >= window || atRisk > 0n ? 1n : minGross,
     // A lane that was served after the chain's clock would be refused.
     servedBefore: head.timestamp + 1,
     maxRows,
     maxLanes,
+    economy: await economyNow(settling),
   })
   return drafted === null ? 'idle' : send(settling, { batch: { ...drafted, transaction: null } })
+}
+
+/** What never earned its gas is too old by now: the payer keeps the money, and the operator is told. */
+async function expire({ ledger, collector, log }: Settling, servedBefore: number): Promise<void> {
+  const requests = await ledger.expire({ collector, servedBefore })
+  if (requests > 0) log.error({ event: 'requests.expired', requests, servedBefore })
+}
+
+async function economyNow({ chain, collector, coinPrice }: Settling): Promise<Economy> {
+  const call = { contract: 'InferenceEscrow', method: 'collectorFeePpm', args: [collector] }
+  const [feePpm, gasPrice] = await Promise.all([chain.read(call), chain.gasPrice()])
+  return economyOf({ feePpm: BigInt(String(feePpm)), gasPrice, coinPrice })
 }
 
 async function advance(settling: Settling, batch: StoredBatch): Promise<Tick> {
@@ -193,6 +214,18 @@ async function drop(settling: Settling, { batch, error }: { batch: StoredBatch; 
   settling.refusals = { count: refusals.count + 1, until: now() + backoffMs }
   log.error({ event: 'batch.dropped', batchId: batch.batchId, backoffMs, evidence: error.evidence, error })
   return 'dropped'
+}
+
+/** A reorganisation deeper than the confirmations took a settled batch back: it is sent again, as if it had never been mined. */
+async function reopenLost({ chain, ledger, collector, log }: Settling): Promise<void> {
+  const head = await chain.head()
+  const settled = await ledger.finalBatches(collector, head.number - REORG_BLOCKS)
+  // The newest goes first: if that block stands, so do all before it.
+  for (const { batchId, block, blockHash } of settled) {
+    if (block > head.number || (await chain.block(block))?.hash === blockHash) return
+    await ledger.reopenBatch(batchId)
+    log.error({ event: 'batch.reopened', batchId, block, blockHash })
+  }
 }
 
 async function settlementWindow(settling: Settling): Promise<number> {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { openTicker, type SettlerOptions } from './batches.ts'
+import { openLagReport } from './lag.ts'
 
 const LONGEST_PAUSE_MS = 5000
 
@@ -8,6 +9,7 @@ export function openSettler(options: SettlerOptions & { pollMs: number; syncMode
   const { log, pollMs, syncModels } = options
   const stop = new AbortController()
   const tick = openTicker(options)
+  const reportLag = openLagReport(options)
 
   async function run(): Promise<void> {
     let failures = 0
@@ -15,6 +17,7 @@ export function openSettler(options: SettlerOptions & { pollMs: number; syncMode
       try {
         const result = await tick()
         if (result !== 'waiting' && result !== 'sent') await syncModels()
+        await reportLag()
         if (failures > 0) log.info({ event: 'settler.recovered', failures })
         failures = 0
       } catch (error) {

@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import type { Wallet } from 'ethers'
 import { describe, expect, it, vi } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -89,7 +90,7 @@ describe('a worker on a WebSocket', () => {
     await using opened = await openHub()
     const wallet = newSessionKey()
     opened.known.add(wallet.address.toLowerCase())
-    const child = fork(new URL('support/worker-process.ts', import.meta.url).pathname, [opened.url, wallet.privateKey])
+    const child = fork(fileURLToPath(new URL('support/worker-process.ts', import.meta.url)), [opened.url, wallet.privateKey])
     try {
       await vi.waitFor(() => expect(opened.hub.workers()[0]?.ready.has(MODEL)).toBe(true), { timeout: 50_000 })
       const sent = opened.hub.send(opened.hub.workers()[0]?.workerId ?? '', newJob(), LIMITS)

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { NextToLast } from 'blockstore-fs/sharding'
 import { CID } from 'multiformats/cid'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -53,7 +54,7 @@ storeConformance({
   },
 })
 
-const peerModule = new URL('../kubo-peer/start.mjs', import.meta.url).pathname
+const peerModule = fileURLToPath(new URL('../kubo-peer/start.mjs', import.meta.url))
 const peerInstalled = existsSync(new URL('../kubo-peer/node_modules/ipfs-core', import.meta.url))
 
 if (peerInstalled) {

@@ -8,6 +8,8 @@ import { paths } from './groups/paths.ts'
 import { relay } from './groups/relay.ts'
 import { replays } from './groups/replays.ts'
 import { sessions } from './groups/sessions.ts'
+import { signedActs } from './groups/signed-acts.ts'
+import { verbs } from './groups/verbs.ts'
 import { vouchers } from './groups/vouchers.ts'
 import { type Scene, setScene } from './support/scene.ts'
 
@@ -29,5 +31,6 @@ describe('bad requests to a real cooperative', () => {
     await stage?.[Symbol.asyncDispose]()
   }, 60_000)
 
-  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, paths]) group(current)
+  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, signedActs, verbs, paths])
+    group(current)
 })

@@ -25,10 +25,7 @@ describe('npm run bench:gas', () => {
     expect(snapshotOf(figures)).toEqual(readSnapshot())
   })
 
-  it('meets every bar that it met before', () => {
-    expect(figures.filter(({ holds }) => holds === false).map(({ key }) => key)).toEqual(MISSED)
+  it('meets every bar', () => {
+    expect(figures.filter(({ holds }) => holds === false).map(({ key }) => key)).toEqual([])
   })
 })
-
-/** Bars that are not met yet: a row's two slots, its signature and its bytes alone take 14,500 of a granted key's 20,000. */
-const MISSED: string[] = ['settle.batch100.ownKey', 'settle.batch100.grantedKey']

@@ -195,6 +195,7 @@ describe.skipIf(missing !== null)(`indexer${missing ? ` (skipped: ${missing})` :
       log: silent,
       maxAgeSeconds: 0,
       minGross: 1n,
+      coinPrice: 0n,
       maxRows: 10,
       maxLanes: 10,
       confirmations: 1,

@@ -63,6 +63,9 @@ class FakeChain implements Chain {
   async head() {
     return this.block(this.number)
   }
+  async gasPrice(): Promise<bigint> {
+    throw new Error('not asked by a worker')
+  }
   async block(number: number) {
     return { number, hash: this.#hash(number), parentHash: this.#hash(number - 1), timestamp: 1_800_000_000 + number }
   }

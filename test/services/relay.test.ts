@@ -8,8 +8,10 @@ import { GranaryError } from '../../services/core/errors.ts'
 import { abi } from '../../services/core/generated/abi.ts'
 import { type ContractName, type MessageName, type MessageValue, typedData } from '../../services/core/messages.ts'
 import type { Call, Chain, TransactionOutcome } from '../../services/core/ports.ts'
+import { openApp } from '../../services/gateway/app.ts'
 import { openRelay, type Relay } from '../../services/gateway/relay.ts'
 import { people } from '../../services/gateway/relayed-act.ts'
+import { relayRoutes } from '../../services/gateway/routes/relay.ts'
 import { type DevChain, devChainMissing, openDevChain } from '../adapters/support/dev-chain.ts'
 import { named, randomId, silent, terms } from './support/marketplace.ts'
 
@@ -89,7 +91,11 @@ describe.skipIf(missing !== null)(`the relay${missing ? ` (skipped: ${missing})`
     const signature = await sign(owner, 'DatasetRegistry', 'WithdrawDataset', { datasetId })
     return { contract: 'DatasetRegistry', method: 'withdrawBySig', args: [datasetId, owner.address, signature] }
   }
-  async function narrowing(owner: Wallet, datasetId: string, change: { endsAt?: number; removePurposes?: number }): Promise<Call> {
+  async function narrowing(
+    owner: Wallet,
+    datasetId: string,
+    change: { endsAt?: number; removePurposes?: number },
+  ): Promise<Call> {
     const value = { removePurposes: 0, removeJurisdictions: 0n, endsAt: 0, ...change }
     const signature = await sign(owner, 'DatasetRegistry', 'NarrowDataset', { datasetId, ...value, deadline: FAR })
     return { contract: 'DatasetRegistry', method: 'narrowBySig', args: [datasetId, value, FAR, signature] }
@@ -276,6 +282,22 @@ describe.skipIf(missing !== null)(`the relay${missing ? ` (skipped: ${missing})`
     expect(refusal.evidence).toMatchObject({ retryAfterSeconds: 60 })
     nowMs += 60_000
     await relay.submit(await registering(member(0)))
+  })
+
+  it('says over HTTP which budget is spent, and for how long', async () => {
+    const app = await openApp({ log: silent, bodyLimitBytes: 65_536, requestsPerMinute: 1000 })
+    relayRoutes(app, {
+      relay: open({ person: { acts: 1, gas: 1_000_000 } }),
+      registrar: null,
+      membership: registry('Membership'),
+    })
+    const post = async (act: Call) => app.inject({ method: 'POST', url: '/v1/relay', payload: { ...act } })
+    expect((await post(await registering(member(2)))).statusCode).toBe(200)
+    const refused = await post(await registering(member(2)))
+    expect(refused.statusCode).toBe(429)
+    expect(refused.headers['retry-after']).toBe('86400')
+    expect(refused.json()).toMatchObject({ code: 'relay.budget', budget: 'person', retryAfterSeconds: 86_400, retryable: true })
+    await app.close()
   })
 
   it('stores terms that it has stored before at no cost', async () => {

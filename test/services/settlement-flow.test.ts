@@ -71,6 +71,7 @@ describe.skipIf(missing !== null)(`from deposit to final${missing ? ` (skipped: 
       log: silent,
       maxAgeSeconds: 0,
       minGross: 1n,
+      coinPrice: 0n,
       maxRows: 128,
       maxLanes: 64,
       confirmations: 1,

@@ -1,10 +1,12 @@
 import { Wallet } from 'ethers'
+import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openEthersChain } from '../../services/adapters/chain/ethers-chain.ts'
 import { receiptsRoot } from '../../services/core/merkle.ts'
 import type { Chain, MirrorLedger } from '../../services/core/ports.ts'
 import { splitLane, toBatchArgument } from '../../services/core/settlement.ts'
 import { openTicker, type SettlerOptions, type Tick } from '../../services/settler/batches.ts'
+import { openLagReport } from '../../services/settler/lag.ts'
 import { openModelSync } from '../../services/settler/model-sync.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
 import {
@@ -53,6 +55,7 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
       log: silent,
       maxAgeSeconds: 0,
       minGross: 1n,
+      coinPrice: 0n,
       maxRows: 128,
       maxLanes: 64,
       confirmations: 1,
@@ -177,6 +180,61 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
   it('leaves young and small receipts to wait', async () => {
     expect(await ticker({ maxAgeSeconds: 3600 })()).toBe('idle')
     expect(await ticker({ minGross: 1_000_000n })()).toBe('idle')
+  })
+
+  it('settles at once, however young and little it is, what a thaw may take away', async () => {
+    ledger.atRisk = 714n
+    await settle(ticker({ maxAgeSeconds: 3600, minGross: 1_000_000n }))
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it("tells the ledger what gas costs in the token at today's price, and what the collector earns", async () => {
+    await ticker({ coinPrice: 3_000_000_000n, minGross: 1_000_000n })()
+    const { batch = 0n, feePpm } = ledger.asked?.economy ?? {}
+    const gasPrice = await market.collector.gasPrice()
+    expect({ feePpm, batch }).toEqual({ feePpm: 0n, batch: (95_000n * gasPrice * 3_000_000_000n + 10n ** 18n - 1n) / 10n ** 18n })
+    expect(batch).toBeGreaterThan(0n)
+  })
+
+  it('voids what has become too old to be credited, without a transaction', async () => {
+    const { timestamp } = await market.collector.head()
+    const window = Number(await market.payer.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] }))
+    ledger.add(50n, timestamp - window - 60)
+    await settle(ticker())
+    expect(ledger.requests.filter(({ state }) => state === 'VOIDED').map((request) => request.charged)).toEqual([50n])
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('sends a settled batch again when the chain has dropped its block', async () => {
+    await settle(ticker())
+    const [first] = ledger.closed
+    if (!first) throw new Error('not closed')
+    const { number } = await market.collector.head()
+    await market.node.rpc('anvil_rollback', number - first.block + 1)
+    await market.node.rpc('anvil_mine', '0x4')
+    expect(await charged()).toBe(before)
+
+    await settle(ticker())
+    expect(ledger.closed).toMatchObject([{ batchId: first.batchId }])
+    expect(ledger.closed[0]?.blockHash).not.toBe(first.blockHash)
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('tells once a minute how much waits for how long, and warns past half of the settlement window', async () => {
+    const told: { level: number; event: string; amount: string }[] = []
+    const log = pino({}, { write: (line: string) => void told.push(JSON.parse(line)) })
+    let ms = 0
+    const report = openLagReport({ chain: market.collector, ledger, collector: market.config.collector, log, now: () => ms })
+    expect([await report(), await report()]).toEqual([true, false])
+    const { timestamp } = await market.collector.head()
+    const window = Number(await market.payer.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] }))
+    ledger.add(6n, timestamp - window / 2 - 60)
+    ms = 60_000
+    expect(await report()).toBe(true)
+    expect(told.map(({ level, event, amount }) => [level, event, amount])).toEqual([
+      [30, 'settler.lag', '714'],
+      [40, 'settler.lag', '720'],
+    ])
   })
 
   it('syncs a model once after a dataset of its lineage was withdrawn, whether or not it ran then', async () => {

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts'
 import type { Deployment } from '../settings.ts'
 import { type ContractCodec, openContractCodec, type RpcLog } from './contract-codec.ts'
 import { type JsonRpc, openJsonRpc } from './json-rpc.ts'
-import { openTransactions, type Transactions } from './transactions.ts'
+import { currentGasPrice, openTransactions, type Transactions } from './transactions.ts'
 
 const LOG_RANGE_BLOCKS = 2000
 const POLL_MS = 100
@@ -99,6 +99,7 @@ function chainOf(parts: Parts): Chain {
     prepare: async (call, choice = {}) => signing().prepare(call, choice.nonce),
     broadcast: async (transaction) => signing().broadcast(transaction),
     outcome: (hash) => readOutcome(parts, hash),
+    gasPrice: () => currentGasPrice(rpc),
     async submit(call, { confirmations = 1, timeoutMs = 60_000 } = {}) {
       const transaction = await signing().dispatch(call)
       log?.debug({ event: 'transaction.sent', contract: call.contract, method: call.method, hash: transaction.hash })

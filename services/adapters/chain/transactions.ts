@@ -87,13 +87,23 @@ async function estimate(sender: Sender, call: Call): Promise<bigint> {
   throw new GranaryError('chain.unavailable', `The chain cannot estimate ${what}: ${refusal.message}`, { cause })
 }
 
+/** What a transaction pays for a unit of gas in the next block, about. */
+export async function currentGasPrice(rpc: JsonRpc): Promise<bigint> {
+  const { baseFee, tip } = await feesNow(rpc)
+  return baseFee + tip
+}
+
 async function currentFees(rpc: JsonRpc): Promise<{ maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }> {
+  const { baseFee, tip } = await feesNow(rpc)
+  return { maxFeePerGas: 2n * baseFee + tip, maxPriorityFeePerGas: tip }
+}
+
+async function feesNow(rpc: JsonRpc): Promise<{ baseFee: bigint; tip: bigint }> {
   const block = await rpc.send('eth_getBlockByNumber', ['latest', false])
   const isPriced = typeof block === 'object' && block !== null && 'baseFeePerGas' in block
   const baseFee = isPriced ? BigInt(String(block.baseFeePerGas)) : 0n
-  const tip = await rpc.ask('eth_maxPriorityFeePerGas', [])
-  const maxPriorityFeePerGas = tip.ok ? BigInt(String(tip.result)) : FALLBACK_TIP
-  return { maxFeePerGas: 2n * baseFee + maxPriorityFeePerGas, maxPriorityFeePerGas }
+  const asked = await rpc.ask('eth_maxPriorityFeePerGas', [])
+  return { baseFee, tip: asked.ok ? BigInt(String(asked.result)) : FALLBACK_TIP }
 }
 
 async function send({ rpc, wallet }: Sender, transaction: SignedTransaction): Promise<void> {

@@ -42,7 +42,10 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
   )
   checkGross(applied ?? [], outcome)
   await writeFates(query, requests)
-  await giveBack(query, voided ?? [])
+  await giveBack(
+    query,
+    (voided ?? []).map(({ request_id }) => request_id),
+  )
   await writeSplit(query, { batch, outcome })
   const closed = { final: applied?.length ?? 0, retried: retried?.length ?? 0, voided: voided?.length ?? 0 }
   await query(
@@ -111,25 +114,35 @@ async function writeFates(query: Query, requests: readonly Judged[]): Promise<vo
 }
 
 /** What can never be credited is not the payer's debt: entries reversed, sums lowered. */
-async function giveBack(query: Query, voided: readonly Judged[]): Promise<void> {
-  if (voided.length === 0) return
-  const ids = voided.map(({ request_id }) => request_id)
+export async function giveBack(query: Query, requestIds: readonly string[]): Promise<void> {
+  await book(query, { requestIds, sign: -1 })
+}
+
+/** Voided requests are a debt again: their batch has to be judged anew. */
+export async function chargeAgain(query: Query, requestIds: readonly string[]): Promise<void> {
+  await book(query, { requestIds, sign: 1 })
+}
+
+async function book(query: Query, { requestIds, sign }: { requestIds: readonly string[]; sign: 1 | -1 }): Promise<void> {
+  if (requestIds.length === 0) return
   await query(
     `INSERT INTO entries (request_id, ledger_account, amount)
-     SELECT request_id, ledger_account, -amount FROM entries WHERE request_id = ANY($1) ORDER BY id`,
-    [ids],
+     SELECT q.request_id, e.ledger_account, e.amount FROM requests q CROSS JOIN LATERAL (VALUES
+       ('account:' || q.account_id, -q.charged * $2::int), ('lane:' || q.model_id || ':' || q.provider, q.charged * $2::int)
+     ) AS e(ledger_account, amount) WHERE q.request_id = ANY($1) AND q.charged > 0`,
+    [requestIds, sign],
   )
   await query(
-    `UPDATE keys k SET spent = k.spent - v.amount
+    `UPDATE keys k SET spent = k.spent + v.amount * $2::int
      FROM (SELECT account_id, key, sum(charged) AS amount FROM requests WHERE request_id = ANY($1) GROUP BY account_id, key) v
      WHERE k.account_id = v.account_id AND k.key = v.key`,
-    [ids],
+    [requestIds, sign],
   )
   await query(
-    `UPDATE accounts a SET charged = a.charged - v.amount
+    `UPDATE accounts a SET charged = a.charged + v.amount * $2::int
      FROM (SELECT account_id, sum(charged) AS amount FROM requests WHERE request_id = ANY($1) GROUP BY account_id) v
      WHERE a.account_id = v.account_id`,
-    [ids],
+    [requestIds, sign],
   )
 }
 

@@ -1,13 +1,15 @@
+import { FREE_OF_COST } from '../../core/economy.ts'
 import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/ports.ts'
 import { type AccountRow, configOf } from './accounts.ts'
 import type { Query } from './database.ts'
+import { urgencyOf, worthwhileCandidates, worthwhileRows } from './worth.ts'
 
 /** Receipts in one batch, and accounts looked at for it: what one transaction may hold. */
 const MAX_RECEIPTS = 10_000
 
 type Options = Parameters<SettlementLedger['draftBatch']>[0]
 
-interface Candidate {
+export interface Candidate {
   request_id: string
   account_id: string
   key: string
@@ -19,7 +21,7 @@ interface Candidate {
   head: string
 }
 
-interface KeyFunds {
+export interface KeyFunds {
   account_id: string
   key: string
   from: string
@@ -30,7 +32,7 @@ interface KeyFunds {
   account: AccountRow
 }
 
-interface OpenRow {
+export interface OpenRow {
   funds: KeyFunds
   taken: Candidate[]
   total: bigint
@@ -46,14 +48,16 @@ export async function draftBatch(query: Query, options: Options): Promise<BatchD
   const accounts = await lockAccountsToSettle(query, options)
   if (accounts.size === 0) return null
   const funds = await settleableKeys(query, accounts)
-  const candidates = await candidatesOf(query, options, funds)
+  const worth = { economy: options.economy ?? FREE_OF_COST, isUrgent: await urgencyOf(query, { accounts, ...options }) }
+  const candidates = worthwhileCandidates(await candidatesOf(query, options, funds), worth)
   const draft = { open: new Map<string, OpenRow>(), lanes: new Set<string>(), options }
   fill(draft, { candidates, funds })
   // What the deposit does not cover goes in only where nothing else is left: then the chain's refusal ends it.
   for (const row of draft.open.values()) {
     if (row.total === 0n) for (const candidate of row.unfunded) take(draft, row, candidate)
   }
-  const rows = [...draft.open.values()].filter(({ total }) => total > 0n)
+  const filled = [...draft.open.values()].filter(({ total }) => total > 0n)
+  const rows = worthwhileRows(filled, worth)
   const gross = rows.reduce((sum, { total }) => sum + total, 0n)
   if (rows.length === 0 || gross < options.minGross) return null
   return draftOf(options, rows)

@@ -6,6 +6,7 @@ import { openCredentials } from './credentials.ts'
 import { openDatabase } from './database.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
+import { openPublishing } from './publishing.ts'
 import { openReservations } from './reserving.ts'
 import { openSettlement } from './settlement.ts'
 
@@ -23,6 +24,7 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openCommits(database),
     ...openCredentials(database),
     ...openSettlement(database),
+    ...openPublishing(database),
     ...openMirror(database),
     async ping() {
       await database.query('SELECT 1')

@@ -4,8 +4,11 @@ import { type BatchRecord, batchOf, lockAccountsOf, lockBatch } from './batches.
 import { closeBatch } from './closing.ts'
 import type { Database, Query } from './database.ts'
 import { draftBatch } from './drafting.ts'
+import { expire, reopenBatch } from './undoing.ts'
 
 const MAX_OPEN_BATCHES = 256
+/** Of an account: what it owes reaches into what its thaw will let out. */
+const AT_RISK = 'a.chain_thawing > 0 AND a.charged > a.chain_deposit - a.chain_thawing'
 
 /** Chapter 5, the ledger's side: which receipts make a batch, and what became of it. */
 export function openSettlement({ query, transaction }: Database): SettlementLedger {
@@ -47,15 +50,34 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
         await under(`UPDATE batches SET state = 'DROPPED' WHERE batch_id = $1`, [batchId])
       }),
 
+    expire: (options) => transaction((under) => expire(under, options)),
+
+    async finalBatches(collector, fromBlock) {
+      const { rows } = await query<{ batch_id: string; block: number; block_hash: string }>(
+        `SELECT batch_id, block, block_hash FROM batches WHERE collector = $1 AND state = 'FINAL' AND block >= $2
+         ORDER BY block DESC LIMIT $3`,
+        [collector, fromBlock, MAX_OPEN_BATCHES],
+      )
+      return rows.map(({ batch_id, block, block_hash }) => ({ batchId: batch_id, block, blockHash: block_hash }))
+    },
+
+    reopenBatch: (batchId) => transaction((under) => reopenBatch(under, batchId)),
+
     async exposure(collector) {
-      const { rows } = await query<{ requests: string; amount: string; oldest: string | null }>(
-        `SELECT count(*) AS requests, coalesce(sum(q.charged), 0) AS amount, min(c.served_at) AS oldest
+      const { rows } = await query<{ requests: string; amount: string; oldest: string | null; at_risk: string }>(
+        `SELECT count(*) AS requests, coalesce(sum(q.charged), 0) AS amount, min(c.served_at) AS oldest,
+           coalesce(sum(q.charged) FILTER (WHERE q.state = 'COMMITTED' AND ${AT_RISK}), 0) AS at_risk
          FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
          WHERE a.collector = $1 AND q.state IN ('COMMITTED', 'BATCHED') AND q.charged > 0`,
         [collector],
       )
-      const { requests = '0', amount = '0', oldest = null } = rows[0] ?? {}
-      return { requests: Number(requests), amount: BigInt(amount), oldestServedAt: oldest === null ? null : Number(oldest) }
+      const { requests = '0', amount = '0', oldest = null, at_risk: atRisk = '0' } = rows[0] ?? {}
+      return {
+        requests: Number(requests),
+        amount: BigInt(amount),
+        oldestServedAt: oldest === null ? null : Number(oldest),
+        atRisk: BigInt(atRisk),
+      }
     },
   }
 }

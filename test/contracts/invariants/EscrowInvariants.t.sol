@@ -128,6 +128,7 @@ contract EscrowHandler is TestKit {
     mapping(bytes32 accountId => mapping(address key => uint256)) public highestCeiling;
     mapping(string act => uint256 calls) public calls;
     uint256 private _batches;
+    uint256 private _nonces;
 
     constructor(InferenceEscrow escrow, TestDollar token, CatalogDouble catalog, ParametersDouble parameters) {
         ESCROW = escrow;
@@ -155,28 +156,44 @@ contract EscrowHandler is TestKit {
         deposited += amount;
     }
 
-    function startThaw(uint256 who, uint64 amount) external counted("startThaw") {
+    function startThaw(uint256 who, uint64 amount, bool bySignature) external counted("startThaw") {
         IInferenceEscrow.Balance memory found = ESCROW.balance(ESCROW.accountIdOf(account(who)));
         if (found.deposit == found.charged) return;
         amount = uint64(_bound(amount, 1, found.deposit - found.charged));
+        if (bySignature) {
+            bytes memory signature = _signAsPayer(who, Messages.hashStartThaw(_idOf(who), amount, ++_nonces, block.timestamp));
+            ESCROW.startThawBySig(account(who), amount, _nonces, block.timestamp, signature);
+            return;
+        }
         vm.prank(account(who).payer);
         ESCROW.startThaw(account(who), amount);
     }
 
-    function cancelThaw(uint256 who) external counted("cancelThaw") {
-        if (ESCROW.balance(ESCROW.accountIdOf(account(who))).thawing == 0) return;
+    function cancelThaw(uint256 who, bool bySignature) external counted("cancelThaw") {
+        if (ESCROW.balance(_idOf(who)).thawing == 0) return;
+        if (bySignature) {
+            bytes memory signature = _signAsPayer(who, Messages.hashCancelThaw(_idOf(who), ++_nonces, block.timestamp));
+            ESCROW.cancelThawBySig(account(who), _nonces, block.timestamp, signature);
+            return;
+        }
         vm.prank(account(who).payer);
         ESCROW.cancelThaw(account(who));
     }
 
-    function withdraw(uint256 who) external counted("withdraw") {
+    function withdraw(uint256 who, bool bySignature) external counted("withdraw") {
         IInferenceEscrow.Balance memory found = ESCROW.balance(ESCROW.accountIdOf(account(who)));
         if (found.thawing == 0) return;
         if (block.timestamp < found.thawEndsAt) vm.warp(found.thawEndsAt);
         address payer = account(who).payer;
-        uint256 before = TOKEN.balanceOf(payer);
-        ESCROW.withdraw(account(who), payer);
-        withdrawn += TOKEN.balanceOf(payer) - before;
+        address to = bySignature ? address(0xE15E) : payer;
+        uint256 before = TOKEN.balanceOf(to);
+        if (bySignature) {
+            bytes memory signature = _signAsPayer(who, Messages.hashWithdraw(_idOf(who), to, ++_nonces, block.timestamp));
+            ESCROW.withdrawBySig(account(who), to, _nonces, block.timestamp, signature);
+        } else {
+            ESCROW.withdraw(account(who), payer);
+        }
+        withdrawn += TOKEN.balanceOf(to) - before;
     }
 
     function grantKey(uint256 who, uint256 which, uint64 cap, uint40 validSeconds) external counted("grantKey") {
@@ -341,6 +358,14 @@ contract EscrowHandler is TestKit {
 
     function _providerOf(uint256 which) private pure returns (address) {
         return address(uint160(0x9000 + which % PROVIDERS));
+    }
+
+    function _idOf(uint256 who) private view returns (bytes32) {
+        return ESCROW.accountIdOf(account(who));
+    }
+
+    function _signAsPayer(uint256 who, bytes32 structHash) private view returns (bytes memory) {
+        return _sign(_payerKey(who), MessageHashUtils.toTypedDataHash(DOMAIN, structHash));
     }
 
     function _payerKey(uint256 who) private pure returns (uint256) {

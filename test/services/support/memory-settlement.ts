@@ -6,7 +6,7 @@ export interface MemoryRequest {
   head: string
   charged: bigint
   servedAt: number
-  state: 'COMMITTED' | 'BATCHED' | 'FINAL'
+  state: 'COMMITTED' | 'BATCHED' | 'FINAL' | 'VOIDED'
 }
 
 /** The settlement face of a ledger with one key, kept in memory: what a settler process finds when it starts again. */
@@ -14,6 +14,11 @@ export interface MemorySettlement extends SettlementLedger {
   requests: MemoryRequest[]
   batches: StoredBatch[]
   closed: BatchOutcome[]
+  /** Closed batches, as they were sent. */
+  settled: StoredBatch[]
+  atRisk: bigint
+  /** What the last draft was asked for. */
+  asked: Parameters<SettlementLedger['draftBatch']>[0] | null
   add(charged: bigint, servedAt: number): void
   /** Changes the next draft, as a defect would. */
   spoil: (draft: BatchDraft) => BatchDraft
@@ -24,11 +29,16 @@ export function openMemorySettlement(market: Marketplace): MemorySettlement {
     requests: [],
     batches: [],
     closed: [],
+    settled: [],
+    atRisk: 0n,
+    asked: null,
     spoil: (draft) => draft,
     add(charged, servedAt) {
       ledger.requests.push({ id: randomId(), head: randomId(), charged, servedAt, state: 'COMMITTED' })
     },
-    async draftBatch({ batchId, collector, minGross, servedBefore }) {
+    async draftBatch(asked) {
+      const { batchId, collector, minGross, servedBefore } = asked
+      ledger.asked = asked
       const taken = inState('COMMITTED').filter(({ servedAt }) => servedAt < servedBefore)
       const gross = sum(taken)
       if (taken.length === 0 || gross < minGross) return null
@@ -61,6 +71,7 @@ export function openMemorySettlement(market: Marketplace): MemorySettlement {
     openBatches: async () => [...ledger.batches],
     async closeBatch(outcome) {
       ledger.closed.push(outcome)
+      ledger.settled.push(...ledger.batches.filter(({ batchId }) => batchId === outcome.batchId))
       const skipped = outcome.skippedRows.length > 0
       const count = move(outcome.batchId, skipped ? 'COMMITTED' : 'FINAL')
       return { final: skipped ? 0 : count, retried: skipped ? count : 0, voided: 0 }
@@ -69,9 +80,24 @@ export function openMemorySettlement(market: Marketplace): MemorySettlement {
       move(batchId, 'COMMITTED')
     },
     async exposure() {
-      const open = ledger.requests.filter(({ state }) => state !== 'FINAL')
+      const open = ledger.requests.filter(({ state }) => state === 'COMMITTED' || state === 'BATCHED')
       const oldestServedAt = open.length === 0 ? null : Math.min(...open.map(({ servedAt }) => servedAt))
-      return { requests: open.length, amount: sum(open), oldestServedAt }
+      return { requests: open.length, amount: sum(open), oldestServedAt, atRisk: ledger.atRisk }
+    },
+    async expire({ servedBefore }) {
+      const expired = inState('COMMITTED').filter(({ servedAt }) => servedAt < servedBefore)
+      for (const request of expired) request.state = 'VOIDED'
+      return expired.length
+    },
+    finalBatches: async (_, fromBlock) =>
+      ledger.closed.filter(({ block }) => block >= fromBlock).sort((left, right) => right.block - left.block),
+    async reopenBatch(batchId) {
+      ledger.closed = ledger.closed.filter((outcome) => outcome.batchId !== batchId)
+      const batch = ledger.settled.find((candidate) => candidate.batchId === batchId)
+      if (!batch) throw new Error('no such batch')
+      ledger.batches.push(batch)
+      const ids = new Set(batch.rows.flatMap(({ requestIds }) => requestIds))
+      for (const request of ledger.requests) if (ids.has(request.id)) request.state = 'BATCHED'
     },
   }
 

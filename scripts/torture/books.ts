@@ -1,0 +1,125 @@
+import pg from 'pg'
+import type { World } from '../story/world.ts'
+import type { Bought } from './buyers.ts'
+
+/** What a run must end with: the ledger, the chain and the buyers tell the same story, to the unit. */
+export interface Audit {
+  final: number
+  released: number
+  /** By reason. */
+  voided: Record<string, number>
+  findings: string[]
+}
+
+/** Requests that have not come to an end yet. */
+export async function unfinished(databaseUrl: string): Promise<number> {
+  const [row] = await ask<{ count: string }>(
+    databaseUrl,
+    `SELECT count(*) FROM requests WHERE state NOT IN ('FINAL', 'RELEASED', 'VOIDED')`,
+  )
+  return Number(row?.count)
+}
+
+export async function auditBooks(options: { databaseUrl: string; world: World; bought: readonly Bought[] }): Promise<Audit> {
+  const { databaseUrl } = options
+  const states = await ask<{ state: string; reason: string | null; count: string }>(
+    databaseUrl,
+    'SELECT state, reason, count(*) FROM requests GROUP BY state, reason',
+  )
+  const count = (state: string) => states.filter((row) => row.state === state).reduce((sum, row) => sum + Number(row.count), 0)
+  const voided = Object.fromEntries(
+    states.filter(({ state }) => state === 'VOIDED').map(({ reason, count }) => [String(reason), Number(count)]),
+  )
+  const findings = [...(await findRows(databaseUrl)), ...(await findCharges(options)), ...(await findDifferences(options))]
+  return { final: count('FINAL'), released: count('RELEASED'), voided, findings }
+}
+
+/** Each statement names rows that must not exist. */
+const impossible: Record<string, string> = {
+  'a request that has not ended': `SELECT request_id FROM requests WHERE state NOT IN ('FINAL', 'RELEASED', 'VOIDED')`,
+  'a voided request without a reason': `SELECT request_id FROM requests WHERE state = 'VOIDED' AND reason IS NULL`,
+  'an idempotency key charged twice': `SELECT idempotency_key FROM requests WHERE state <> 'RELEASED'
+    GROUP BY account_id, idempotency_key HAVING count(*) > 1`,
+  'a final request outside a final batch': `SELECT request_id FROM requests q LEFT JOIN batches b USING (batch_id)
+    WHERE q.state = 'FINAL' AND b.state IS DISTINCT FROM 'FINAL'`,
+  'a charge without a receipt': `SELECT request_id FROM requests q LEFT JOIN receipts c USING (request_id)
+    WHERE q.state IN ('FINAL', 'VOIDED') AND c.request_id IS NULL`,
+  'a released request with a receipt': `SELECT request_id FROM requests JOIN receipts USING (request_id) WHERE state = 'RELEASED'`,
+  'a request whose entries do not add up to zero': `SELECT request_id FROM entries WHERE request_id IS NOT NULL
+    GROUP BY request_id HAVING sum(amount) <> 0`,
+  'a batch whose entries do not add up to zero': `SELECT batch_id FROM entries WHERE batch_id IS NOT NULL
+    GROUP BY batch_id HAVING sum(amount) <> 0`,
+  'a voided request that somebody still owes': `SELECT request_id FROM entries JOIN requests USING (request_id) WHERE state = 'VOIDED'
+    GROUP BY request_id, ledger_account HAVING sum(amount) <> 0`,
+  'an account whose receipts have a gap': `SELECT account_id FROM receipts GROUP BY account_id HAVING max(sequence) <> count(*)`,
+  'an account that owes another sum than its requests': `SELECT a.account_id FROM accounts a LEFT JOIN requests q
+    ON q.account_id = a.account_id AND q.state = 'FINAL' GROUP BY a.account_id, a.charged HAVING a.charged <> coalesce(sum(q.charged), 0)`,
+}
+
+async function findRows(databaseUrl: string): Promise<string[]> {
+  const findings: string[] = []
+  for (const [what, statement] of Object.entries(impossible)) {
+    const rows = await ask<Record<string, unknown>>(databaseUrl, `${statement} LIMIT 5`)
+    if (rows.length > 0) findings.push(`${what}: ${rows.map((row) => Object.values(row)[0]).join(', ')}`)
+  }
+  return findings
+}
+
+/** Each buyer was charged once for each key, as much as it was told, and for nothing that it did not ask for. */
+async function findCharges({ databaseUrl, bought }: { databaseUrl: string; bought: readonly Bought[] }): Promise<string[]> {
+  const findings: string[] = []
+  for (const { accountId, charges } of bought) {
+    const rows = await ask<{ idempotency_key: string; charged: string }>(
+      databaseUrl,
+      `SELECT idempotency_key, charged FROM requests WHERE account_id = $1 AND state <> 'RELEASED'`,
+      [accountId],
+    )
+    const booked = new Map(rows.map(({ idempotency_key, charged }) => [idempotency_key, BigInt(charged)]))
+    for (const [key, charged] of charges) {
+      if (booked.get(key) !== charged)
+        findings.push(`${accountId} was told ${charged} for ${key}, the books have ${booked.get(key)}`)
+      booked.delete(key)
+    }
+    for (const key of booked.keys()) findings.push(`${accountId} was charged for ${key}, and has no answer`)
+  }
+  return findings
+}
+
+/** What the chain charged each account is what the books call final, and every credit is where the books have it. */
+async function findDifferences({ databaseUrl, world }: { databaseUrl: string; world: World }): Promise<string[]> {
+  const findings: string[] = []
+  const accounts = await ask<{ account_id: string; final: string }>(
+    databaseUrl,
+    `SELECT a.account_id, coalesce(sum(q.charged) FILTER (WHERE q.state = 'FINAL'), 0) AS final
+     FROM accounts a LEFT JOIN requests q USING (account_id) GROUP BY a.account_id`,
+  )
+  for (const { account_id, final } of accounts) {
+    const { charged } = await world.read<{ charged: bigint }>('InferenceEscrow', 'balance', account_id)
+    if (charged !== BigInt(final)) findings.push(`${account_id}: the chain charged ${charged}, the ledger ${final}`)
+  }
+  const credits = await ask<{ ledger_account: string; amount: string }>(
+    databaseUrl,
+    `SELECT ledger_account, sum(amount) AS amount FROM entries
+     WHERE ledger_account LIKE 'provider:%' OR ledger_account LIKE 'collector:%' GROUP BY ledger_account`,
+  )
+  for (const { ledger_account, amount } of credits) {
+    const credit = await world.read<bigint>('InferenceEscrow', 'credit', ledger_account.split(':')[1])
+    if (credit !== BigInt(amount)) findings.push(`${ledger_account}: the chain has ${credit}, the ledger ${amount}`)
+  }
+  const [held, owed] = [
+    await world.balanceOf(world.options.contracts.InferenceEscrow ?? ''),
+    await world.read<bigint>('InferenceEscrow', 'owed'),
+  ]
+  if (held !== owed) findings.push(`the escrow holds ${held} and owes ${owed}`)
+  return findings
+}
+
+async function ask<T extends pg.QueryResultRow>(url: string, text: string, values: unknown[] = []): Promise<T[]> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, query_timeout: 60_000 })
+  await client.connect()
+  try {
+    return (await client.query<T>(text, values)).rows
+  } finally {
+    await client.end()
+  }
+}

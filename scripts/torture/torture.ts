@@ -1,0 +1,124 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { openLog } from '../../services/adapters/log.ts'
+import { startCooperative } from '../local/cooperative.ts'
+import { type Person, until, World } from '../story/world.ts'
+import { type Audit, auditBooks, unfinished } from './books.ts'
+import { type Bought, startBuyer } from './buyers.ts'
+import { openDraw } from './draw.ts'
+import { type Patient, strike } from './faults.ts'
+import { openShakyChain } from './shaky-chain.ts'
+
+export interface TortureOptions {
+  rounds: number
+  seed: number
+  onProgress: (line: string) => void
+  /** Keeps the folder with the logs. */
+  keep?: boolean
+}
+
+export interface TortureReport extends Audit {
+  rounds: number
+  /** How often each fault struck. */
+  faults: Record<string, number>
+  answered: number
+  lostAnswers: number
+  refusals: Record<string, number>
+  dir: string
+}
+
+const DOLLAR = 1_000_000n
+const MODEL = 'spam-classifier'
+/** Deeper than any reorganisation: what is needed to go on can't be taken back. */
+const SETTLED_BLOCKS = 25
+/** Between two faults this many requests are answered, if that takes no longer than the other. */
+const ANSWERS_BETWEEN = 3
+const LONGEST_WAIT_MS = 20_000
+const MAX_PAUSE_MS = 500
+const QUIET_MS = 240_000
+
+/**
+ * A whole cooperative on real parts, bought from all the time, while its processes are killed, its database is killed, its
+ * node fails and its chain is reorganised; then quiet, and the books.
+ */
+export async function torture({ rounds, seed, onProgress, keep = false }: TortureOptions): Promise<TortureReport> {
+  const dir = mkdtempSync(join(tmpdir(), 'granary-torture-'))
+  chmodSync(dir, 0o711)
+  await using stack = new AsyncDisposableStack()
+  if (!keep) stack.defer(() => rmSync(dir, { recursive: true, force: true }))
+  const chain = stack.use(await openShakyChain(dir))
+  const log = openLog({ process: 'torture', level: 'fatal' })
+  const cooperative = stack.use(await startCooperative({ dir, port: 0, rpcUrl: chain.url, log, onProgress }))
+  const { gatewayUrl, rpcUrl, chainId, contracts } = cooperative.facts
+  const world = stack.use(new World({ gatewayUrl, rpcUrl, chainId: BigInt(chainId), contracts }))
+  const shops = [
+    await openPurse(world, 'by voucher'),
+    await openPurse(world, 'by key'),
+    await openPurse(world, 'by voucher again'),
+  ]
+  await chain.mine(SETTLED_BLOCKS)
+
+  const stop = new AbortController()
+  const draw = openDraw(seed)
+  const buyers = shops.map(({ person, apiKey }, index) =>
+    startBuyer({
+      ...{ wallet: person.wallet, gatewayUrl, rpcUrl, model: MODEL, apiKey: index === 1 ? apiKey : null },
+      draw: openDraw(seed + 1 + index),
+      signal: stop.signal,
+    }),
+  )
+  const patient: Patient = { cooperative, dir, chain, draw }
+  const faults: Record<string, number> = {}
+  // A buyer that gives up ends the run at once, as does a process that is given up.
+  const ended = Promise.race([...buyers.map((buyer) => buyer.ended), cooperative.failed])
+  ended.catch(() => undefined)
+  for (let round = 1; round <= rounds; round += 1) {
+    await Promise.race([
+      progress(
+        buyers.map(({ bought }) => bought),
+        draw.below(MAX_PAUSE_MS),
+      ),
+      ended,
+    ])
+    const fault = await strike(patient)
+    faults[fault] = (faults[fault] ?? 0) + 1
+    if (round % 10 === 0) onProgress(`${round} of ${rounds}: ${JSON.stringify(faults)}`)
+  }
+  chain.mood = 'well'
+  stop.abort()
+  await Promise.all(buyers.map((buyer) => buyer.ended))
+  const bought = buyers.map((buyer) => buyer.bought)
+  const { databaseUrl } = cooperative
+  onProgress('All answered; waiting until everything is settled')
+  await until('everything to be settled', async () => (await unfinished(databaseUrl).catch(() => 1)) === 0, QUIET_MS)
+  const audit = await auditBooks({ databaseUrl, world, bought })
+  return { rounds, faults, ...audit, ...sums(bought), dir }
+}
+
+/** Faults strike a cooperative that works, or that has had its time to. */
+async function progress(bought: readonly Bought[], pauseMs: number): Promise<void> {
+  const answered = () => bought.reduce((sum, { charges }) => sum + charges.size, 0)
+  const [before, until] = [answered(), performance.now() + LONGEST_WAIT_MS]
+  while (answered() < before + ANSWERS_BETWEEN && performance.now() < until) await delay(50)
+  await delay(pauseMs)
+}
+
+async function openPurse(world: World, name: string): Promise<{ person: Person; apiKey: string }> {
+  const person = await world.person(name)
+  await world.giveDollars(person, 1000n * DOLLAR)
+  await person.granary.account.deposit(1000n * DOLLAR)
+  const { apiKey } = await person.granary.account.createApiKey({ cap: 900n * DOLLAR, lifeSeconds: 7 * 24 * 3600, label: name })
+  return { person, apiKey }
+}
+
+function sums(bought: readonly Bought[]) {
+  const refusals: Record<string, number> = {}
+  for (const buyer of bought) for (const [code, count] of buyer.refusals) refusals[code] = (refusals[code] ?? 0) + count
+  return {
+    answered: bought.reduce((sum, { charges }) => sum + charges.size, 0),
+    lostAnswers: bought.reduce((sum, { lost }) => sum + lost, 0),
+    refusals,
+  }
+}

@@ -1,0 +1,69 @@
+import { keccak256 } from 'ethers'
+import { GranaryError } from '../../core/errors.ts'
+import { lockAccountsOf, lockBatch } from './batches.ts'
+import { chargeAgain, giveBack } from './closing.ts'
+import type { Query } from './database.ts'
+
+const MAX_EXPIRED = 10_000
+
+/** What became too old to be credited while it waited: not the payer's debt, and nobody's income. */
+export async function expire(
+  query: Query,
+  { collector, servedBefore }: { collector: string; servedBefore: number },
+): Promise<number> {
+  const { rows } = await query<{ request_id: string; account_id: string }>(
+    `SELECT q.request_id, q.account_id FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
+     WHERE a.collector = $1 AND q.state = 'COMMITTED' AND c.served_at < $2 ORDER BY c.served_at LIMIT $3`,
+    [collector, servedBefore, MAX_EXPIRED],
+  )
+  if (rows.length === 0) return 0
+  await query('SELECT FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE', [
+    [...new Set(rows.map(({ account_id }) => account_id))],
+  ])
+  // Between the look and the lock a batch may have taken some.
+  const voided = await query<{ request_id: string }>(
+    `UPDATE requests SET state = 'VOIDED', reason = 'Expired' WHERE request_id = ANY($1) AND state = 'COMMITTED' RETURNING request_id`,
+    [rows.map(({ request_id }) => request_id)],
+  )
+  await giveBack(
+    query,
+    voided.rows.map(({ request_id }) => request_id),
+  )
+  return voided.rows.length
+}
+
+/**
+ * Undoes closeBatch: the split leaves the books, what was FINAL, came back or was voided is BATCHED again, as far as no
+ * other batch has taken it since.
+ */
+export async function reopenBatch(query: Query, batchId: string): Promise<void> {
+  const batch = await lockBatch(query, batchId)
+  if (batch.state === 'OPEN') return
+  if (batch.state !== 'FINAL') throw new GranaryError('internal', 'Only a final batch can be opened again.', { batchId })
+  await lockAccountsOf(query, batch)
+  await query(
+    `INSERT INTO entries (batch_id, ledger_account, amount)
+     SELECT batch_id, ledger_account, -sum(amount) FROM entries WHERE batch_id = $1 GROUP BY batch_id, ledger_account HAVING sum(amount) <> 0`,
+    [batchId],
+  )
+  const requestIds = batch.rows.flatMap((row) => row.requestIds)
+  const voided = await query<{ request_id: string }>(
+    `SELECT request_id FROM requests WHERE request_id = ANY($1) AND state = 'VOIDED'`,
+    [requestIds],
+  )
+  await chargeAgain(
+    query,
+    voided.rows.map(({ request_id }) => request_id),
+  )
+  await query(
+    `UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL
+     WHERE request_id = ANY($2) AND (state IN ('COMMITTED', 'VOIDED') OR (state = 'FINAL' AND batch_id = $1))`,
+    [batchId, requestIds],
+  )
+  // Another transaction than the stored one may have executed the batch: what waits is what is stored.
+  const hash = batch.raw === null ? null : keccak256(batch.raw)
+  await query(
+    `UPDATE batches SET state = 'OPEN', block = NULL, block_hash = NULL, outcome = NULL, transaction_hash = $2 WHERE batch_id = $1`,
+    [batchId, hash],
+  )
+}

@@ -1,0 +1,57 @@
+import { type Economy, paysFor } from '../../core/economy.ts'
+import type { AccountRow } from './accounts.ts'
+import type { Query } from './database.ts'
+import { type Candidate, laneOf, type OpenRow } from './drafting.ts'
+
+/** Which receipts earn the gas that settling them takes, and which go in whatever that is. */
+export interface Worth {
+  economy: Economy
+  isUrgent: (candidate: Candidate) => boolean
+}
+
+/**
+ * Urgent is what an account owes beyond what its thaw will leave, and what was served by a model whose consent has ended:
+ * nothing will be added to that, so waiting can't make it worth more.
+ */
+export async function urgencyOf(
+  query: Query,
+  { accounts, servedBefore }: { accounts: ReadonlyMap<string, AccountRow>; servedBefore: number },
+): Promise<Worth['isUrgent']> {
+  const { rows } = await query<{ lane: string }>(
+    `SELECT DISTINCT args->>'modelId' || ':' || (args->>'purpose') AS lane FROM chain_events
+     WHERE contract = 'ModelRegistry' AND name = 'ModelSynced' AND (args->>'endsAt')::bigint < $1`,
+    [servedBefore],
+  )
+  const ended = new Set(rows.map(({ lane }) => lane))
+  return ({ account_id, model_id, purpose }) => {
+    const account = accounts.get(account_id)
+    return (account !== undefined && isAtRisk(account)) || ended.has(`${model_id}:${purpose}`)
+  }
+}
+
+function isAtRisk({ chain_thawing, chain_deposit, charged }: AccountRow): boolean {
+  const thawing = BigInt(chain_thawing)
+  return thawing > 0n && BigInt(charged) > BigInt(chain_deposit) - thawing
+}
+
+/** Without those whose lane earns less than its gas. */
+export function worthwhileCandidates(candidates: readonly Candidate[], { economy, isUrgent }: Worth): Candidate[] {
+  const gross = new Map<string, bigint>()
+  for (const candidate of candidates)
+    gross.set(laneOf(candidate), (gross.get(laneOf(candidate)) ?? 0n) + BigInt(candidate.charged))
+  const earns = (candidate: Candidate) => paysFor(economy, { gross: gross.get(laneOf(candidate)) ?? 0n, cost: economy.lane })
+  // What cost nothing opens no lane.
+  return candidates.filter((candidate) => candidate.charged === '0' || isUrgent(candidate) || earns(candidate))
+}
+
+/** Without those that earn less than their gas; none if all together don't pay for the batch, unless something can't wait. */
+export function worthwhileRows(rows: readonly OpenRow[], { economy, isUrgent }: Worth): OpenRow[] {
+  const rowCost = ({ funds }: OpenRow) => (funds.key === funds.account.payer ? economy.ownRow : economy.grantedRow)
+  const isUrgentRow = (row: OpenRow) => row.taken.some(isUrgent)
+  const kept = rows.filter((row) => isUrgentRow(row) || paysFor(economy, { gross: row.total, cost: rowCost(row) }))
+  if (kept.some(isUrgentRow)) return kept
+  const lanes = new Set(kept.flatMap(({ taken }) => taken.filter(({ charged }) => charged !== '0').map(laneOf)))
+  const gross = kept.reduce((sum, { total }) => sum + total, 0n)
+  const cost = kept.reduce((sum, row) => sum + rowCost(row), economy.batch + BigInt(lanes.size) * economy.lane)
+  return paysFor(economy, { gross, cost }) ? kept : []
+}

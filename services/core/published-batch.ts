@@ -1,0 +1,205 @@
+import canonicalize from 'canonicalize'
+import { accountIdOf } from './accounts.ts'
+import { GranaryError } from './errors.ts'
+import { digestOf, signerOf, structHashOf, type Verifier } from './messages.ts'
+import type { BatchDraft, BatchLane, StoredReceipt } from './ports.ts'
+import { type BatchArgument, toBatchArgument } from './settlement.ts'
+
+/**
+ * Chapter 5: a settled batch with all its receipts, as the collector publishes it: canonical JSON (RFC 8785), integers
+ * beyond 2^53 as decimal strings. Whoever has it rebuilds the transaction's argument byte by byte and needs nobody's word.
+ */
+export interface PublishedBatch {
+  format: 'granary-batch/1'
+  chainId: string
+  escrow: string
+  token: string
+  collector: string
+  batchId: string
+  lanes: BatchLane[]
+  rows: PublishedRow[]
+}
+
+export interface PublishedRow {
+  payer: string
+  thawSeconds: number
+  salt: string
+  key: string
+  from: string
+  ceiling: string
+  usageHead: string
+  signature: string
+  receipts: PublishedReceipt[]
+}
+
+/** A receipt without its account and key, which its row names. */
+export interface PublishedReceipt {
+  sequence: string
+  previousHead: string
+  charged: string
+  job: PublishedJob
+  providerSignature: string
+}
+
+/** JobReceipt with `units` and `unitPrice` as decimal strings. */
+export interface PublishedJob {
+  jobId: string
+  modelId: string
+  provider: string
+  purpose: number
+  consentBlock: number
+  inputCommitment: string
+  outputCommitment: string
+  units: string
+  unitPrice: string
+  servedAt: number
+  computeMicros: number
+}
+
+export type Escrow = Verifier & { token: string }
+
+export const MAX_BATCH_BYTES = 32 * 1024 * 1024
+
+export function publishBatch(
+  { batchId, collector, lanes, rows }: BatchDraft,
+  { receipts, escrow }: { receipts: readonly StoredReceipt[]; escrow: Escrow },
+): PublishedBatch {
+  const byRequest = new Map(receipts.map((receipt) => [receipt.requestId, receipt]))
+  return {
+    format: 'granary-batch/1',
+    chainId: escrow.chainId.toString(),
+    escrow: escrow.address,
+    token: escrow.token,
+    collector,
+    batchId,
+    lanes,
+    rows: rows.map(({ config, key, from, voucher, requestIds }) => ({
+      payer: config.payer,
+      thawSeconds: config.thawSeconds,
+      salt: config.salt,
+      key,
+      from: from.toString(),
+      ceiling: voucher.ceiling.toString(),
+      usageHead: voucher.usageHead,
+      signature: voucher.signature,
+      receipts: requestIds.map((requestId) => publishReceipt(requestId, byRequest)),
+    })),
+  }
+}
+
+function publishReceipt(requestId: string, byRequest: ReadonlyMap<string, StoredReceipt>): PublishedReceipt {
+  const stored = byRequest.get(requestId)
+  if (!stored) throw new GranaryError('internal', 'A batch names a request without a receipt.', { requestId })
+  const { sequence, previousHead, charged, receipt, providerSignature } = stored
+  return {
+    sequence: sequence.toString(),
+    previousHead,
+    charged: charged.toString(),
+    job: publishedJob(receipt),
+    providerSignature,
+  }
+}
+
+export function publishedJob(receipt: StoredReceipt['receipt']): PublishedJob {
+  return { ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() }
+}
+
+export function encodeBatch(batch: PublishedBatch): Uint8Array {
+  const text = canonicalize(batch)
+  if (text === undefined) throw new GranaryError('internal', 'A batch has no canonical form.')
+  return new TextEncoder().encode(text)
+}
+
+export interface RebuiltBatch {
+  argument: BatchArgument
+  /** Of all receipts, in order: the leaves of the argument's receiptsRoot. */
+  heads: string[]
+  /** Who signed for which provider: each must be that provider's session key, as its registry says. */
+  signers: { provider: string; signer: string }[]
+}
+
+/**
+ * Works the argument of settleBatch out of the receipts. Throws `receipt.wrong` where they don't carry what the batch
+ * charges: a head that is not its hash, a charge that is not units times price, an account that the row does not name, a
+ * lane that no receipt served.
+ */
+export function rebuildBatch(batch: PublishedBatch): RebuiltBatch {
+  if (batch.format !== 'granary-batch/1') throw new GranaryError('receipt.wrong', 'The batch has another format.')
+  const escrow = { chainId: BigInt(batch.chainId), address: batch.escrow, token: batch.token }
+  const lastServedAt = batch.lanes.map(() => 0)
+  const signers = new Map<string, { provider: string; signer: string }>()
+  const rows = batch.rows.map((row) => {
+    const config = { payer: row.payer, collector: batch.collector, thawSeconds: row.thawSeconds, salt: row.salt }
+    const accountId = accountIdOf(config, escrow)
+    const parts = new Map<number, bigint>()
+    const leaves = row.receipts.map((receipt) => {
+      const head = headOf(receipt, { accountId, key: row.key })
+      const signer = signerOf(digestOf('InferenceEscrow', 'JobReceipt', escrow, { ...receipt.job }), receipt.providerSignature)
+      if (!signer) throw wrong('a provider did not sign it', receipt)
+      signers.set(`${receipt.job.provider}:${signer}`, { provider: receipt.job.provider, signer: signer.toLowerCase() })
+      const charged = chargeOf(receipt)
+      if (charged === 0n) return head
+      const lane = batch.lanes.findIndex((candidate) => isLaneOf(candidate, receipt))
+      if (lane === -1) throw wrong('no lane of the batch is its', receipt)
+      lastServedAt[lane] = Math.max(lastServedAt[lane] ?? 0, receipt.job.servedAt)
+      parts.set(lane, (parts.get(lane) ?? 0n) + charged)
+      return head
+    })
+    return { row, config, accountId, parts, leaves }
+  })
+  for (const [index, lane] of batch.lanes.entries()) {
+    if (lane.lastServedAt !== lastServedAt[index])
+      throw new GranaryError('receipt.wrong', 'A lane was last served at another time than its receipts say.', { lane: index })
+  }
+  const heads = rows.flatMap(({ leaves }) => leaves)
+  const argument = toBatchArgument({
+    batchId: batch.batchId,
+    collector: batch.collector,
+    lanes: batch.lanes,
+    leaves: heads,
+    rows: rows.map(({ row, config, accountId, parts }) => ({
+      accountId,
+      config,
+      key: row.key,
+      from: BigInt(row.from),
+      voucher: {
+        accountId,
+        key: row.key,
+        ceiling: BigInt(row.ceiling),
+        usageHead: row.usageHead,
+        signature: row.signature,
+      },
+      parts: [...parts].map(([lane, amount]) => ({ lane, amount })),
+      requestIds: [],
+    })),
+  })
+  return { argument, heads, signers: [...signers.values()] }
+}
+
+/** The receipt's struct hash, which the next receipt of the account names and the batch's root covers. */
+export function headOf(receipt: PublishedReceipt, { accountId, key }: { accountId: string; key: string }): string {
+  return structHashOf('InferenceEscrow', 'Receipt', {
+    jobHash: structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt.job }),
+    accountId,
+    key,
+    sequence: BigInt(receipt.sequence),
+    charged: BigInt(receipt.charged),
+    previousHead: receipt.previousHead,
+  })
+}
+
+/** Units times price, and nothing else. */
+export function chargeOf(receipt: PublishedReceipt): bigint {
+  const charged = BigInt(receipt.charged)
+  if (charged !== BigInt(receipt.job.units) * BigInt(receipt.job.unitPrice))
+    throw wrong('it does not charge units times price', receipt)
+  return charged
+}
+
+function isLaneOf(lane: BatchLane, { job }: PublishedReceipt): boolean {
+  return lane.modelId === job.modelId && lane.provider === job.provider && lane.purpose === job.purpose
+}
+
+function wrong(why: string, { sequence, job }: PublishedReceipt): GranaryError {
+  return new GranaryError('receipt.wrong', `A receipt does not hold: ${why}.`, { sequence, jobId: job.jobId })
+}
