@@ -107,7 +107,7 @@ function locate(one: HandWritten, { sources, trees, files }: Corpus): Found {
   const [only] = found
   if (only !== undefined && found.length === 1) return only
   throw refuse(
-    `The hand-written mutant ${one.name} must be mended in scripts/mutate/by-hand.ts: in ${one.file}${one.within === undefined ? '' : `, ${one.within}`}, ` +
+    `The hand-written mutant ${one.name} must be mended in scripts/mutate/by-hand/: in ${one.file}${one.within === undefined ? '' : `, ${one.within}`}, ` +
       `its text is found ${found.length} times:\n  ${one.find}`,
   )
 }
