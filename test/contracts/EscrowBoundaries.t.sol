@@ -24,6 +24,15 @@ contract EscrowBoundariesTest is EscrowFixture {
         accountId = _fund(_account(), AMOUNT);
     }
 
+    function test_Constructor_TakesTheShortestAndTheLongestWindow() public {
+        vm.assertEq(_escrowWithin(1).MAX_SETTLEMENT_SECONDS(), 1);
+        vm.assertEq(_escrowWithin(45 days).MAX_SETTLEMENT_SECONDS(), 45 days);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowAmountInvalid.selector, uint256(0)));
+        _escrowWithin(0);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowThawTooLong.selector, uint32(45 days + 1), uint32(45 days)));
+        _escrowWithin(45 days + 1);
+    }
+
     function test_Settle_ACeilingIsForAllThatTheKeyEverSpends() public {
         _settle(_batch(_row(PAYER_KEY, 0, 10, _parts(10))));
         _settleSkips(_row(PAYER_KEY, 10, 10, _parts(1)), IInferenceEscrow.Skip.OverCeiling);
@@ -192,6 +201,10 @@ contract EscrowBoundariesTest is EscrowFixture {
         vm.prank(payer);
         escrow.revokeKey(_account(), granted);
         vm.assertEq(escrow.key(accountId, granted).revokedAt, NOW + 5);
+    }
+
+    function _escrowWithin(uint40 window) private returns (InferenceEscrow) {
+        return new InferenceEscrow(address(token), address(catalog), address(catalog), address(parameters), window);
     }
 
     /// One lane, served at that time, and a row of 10 more of the payer's own key.
