@@ -6,7 +6,8 @@ const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: th
  * An entry whose mutant is gone is an error, and so is one whose mutant a test kills.
  */
 export const ARGUED: Readonly<Record<string, string>> = {
-  'EscrowAccounts.constructor/move-constant/a2d716': 'Twice a whole number is never the odd number after the bound, which is even.',
+  'EscrowAccounts.constructor/move-constant/a2d716':
+    'Twice a whole number is never the odd number after the bound, which is even.',
   'InferenceEscrow._creditLanes/always/df75d2': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/move-boundary/a23f8a': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/always/1afac5': ADDS_NOTHING,

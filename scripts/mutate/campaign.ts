@@ -51,8 +51,9 @@ export function selectMutants(options: {
     return { mutants: chosen, argued }
   }
   const byHand = mutants.filter(({ rule }) => rule === 'by-hand')
-  const byRule = mutants.filter(({ rule, id }) => rule !== 'by-hand' && !(id in argued))
-  return { mutants: [...byHand, ...sampleOf(byRule, sample)], argued }
+  const byRule = mutants.filter(({ rule }) => rule !== 'by-hand')
+  // Left out afterwards: an argument must not bring another mutant into the sample.
+  return { mutants: [...byHand, ...sampleOf(byRule, sample).filter(({ id }) => !(id in argued))], argued }
 }
 
 interface Run {
