@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.34;
+
+import {IProviderRegistry} from "../../contracts/interfaces/IProviderRegistry.sol";
+import {Messages} from "../../contracts/libraries/Messages.sol";
+import {ProviderRegistry} from "../../contracts/ProviderRegistry.sol";
+import {TestDollar} from "../../contracts/TestDollar.sol";
+import {CatalogDouble} from "./support/MarketDoubles.sol";
+import {SplitDollar} from "./support/SplitDollar.sol";
+import {TestKit} from "./support/Vm.sol";
+
+/// What each act by signature does (that it is refused to others is shown elsewhere), and delays and stakes at their last unit.
+contract ProviderBoundariesTest is TestKit {
+    uint256 private constant START = 1_800_000_000;
+    uint256 private constant KEY = 0x0B;
+    uint128 private constant MIN_STAKE = 100e6;
+    bytes32 private constant MODEL = "model";
+
+    TestDollar private _token = new TestDollar();
+    CatalogDouble private _catalog = new CatalogDouble();
+    ProviderRegistry private _registry;
+    address private _operator = vm.addr(KEY);
+
+    function setUp() public {
+        vm.warp(START);
+        _catalog.set(MODEL, 1, 0, type(uint40).max);
+        _registry = new ProviderRegistry(address(_token), address(_catalog), MIN_STAKE, 1 days);
+        _token.mint(_operator, 3 * MIN_STAKE);
+        vm.prank(_operator);
+        _token.approve(address(_registry), 3 * MIN_STAKE);
+    }
+
+    function test_RegisterBySig_RegistersTheSigner() public {
+        string memory name = string(new bytes(64));
+        bytes32 structHash = this.registrationHash(name);
+        _registry.registerBySig(_operator, address(5), "x25519", name, START, _signed(structHash));
+        IProviderRegistry.Provider memory found = _registry.provider(_operator);
+        vm.assertEq(found.sessionKey, address(5));
+        vm.assertEq(found.encryptionKey, "x25519");
+        vm.assertEq(found.name, name);
+        vm.assertEq(_registry.operatorOf(address(5)), _operator);
+    }
+
+    function test_UnstakingBySig_GivesTheStakeBackInTheLastSecondOfTheDelay() public {
+        _register();
+        _stake(2 * MIN_STAKE);
+        _registry.startUnstakingBySig(
+            _operator, MIN_STAKE, START, _signed(Messages.hashStartUnstaking(_operator, MIN_STAKE, 0, START))
+        );
+        IProviderRegistry.Provider memory found = _registry.provider(_operator);
+        vm.assertEq(found.stake, MIN_STAKE);
+        vm.assertEq(found.unstaking, MIN_STAKE);
+        vm.assertEq(found.unstakeAt, START + 1 days);
+        bytes memory signature = _signed(Messages.hashUnstake(_operator, address(7), 1, START + 1 days));
+        vm.warp(START + 1 days - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderStillUnstaking.selector, START + 1 days - 1, START + 1 days));
+        _registry.unstakeBySig(_operator, address(7), START + 1 days, signature);
+        vm.warp(START + 1 days);
+        vm.assertEq(_registry.unstakeBySig(_operator, address(7), START + 1 days, signature), MIN_STAKE);
+        vm.assertEq(_token.balanceOf(address(7)), MIN_STAKE);
+        vm.assertEq(_registry.provider(_operator).unstaking, 0);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderNothingUnstaking.selector, _operator));
+        vm.prank(_operator);
+        _registry.unstake(address(7));
+    }
+
+    /// A person's signature goes to the token as v, r and s, which is all that the oldest tokens with EIP-3009 take.
+    function test_StakeWithAuthorization_NeedsNoTokenThatTakesBytes() public {
+        SplitDollar split = new SplitDollar();
+        split.mint(_operator, 5);
+        _registry = new ProviderRegistry(address(split), address(_catalog), MIN_STAKE, 1 days);
+        _register();
+        bytes32 structHash = keccak256(
+            abi.encode(split.receiveTypeHash(), _operator, address(_registry), 5, 0, START + 1, bytes32("nonce"))
+        );
+        bytes memory signature = _sign(KEY, keccak256(abi.encodePacked(hex"1901", split.domainSeparator(), structHash)));
+        _registry.stakeWithAuthorization(_operator, 5, 0, START + 1, "nonce", signature);
+        vm.assertEq(_registry.provider(_operator).stake, 5);
+    }
+
+    function test_OffersBySig_BeginAndEnd() public {
+        _register();
+        _stake(MIN_STAKE);
+        _registry.setOfferBySig(_operator, MODEL, 3, 1, START, _signed(Messages.hashSetOffer(_operator, MODEL, 3, 1, 0, START)));
+        IProviderRegistry.Offer memory found = _registry.offer(_operator, MODEL);
+        vm.assertTrue(found.active);
+        vm.assertEq(found.unit, 3);
+        vm.assertEq(found.unitPrice, 1);
+        _registry.endOfferBySig(_operator, MODEL, START, _signed(Messages.hashEndOffer(_operator, MODEL, 1, START)));
+        vm.assertFalse(_registry.offer(_operator, MODEL).active);
+        vm.assertEq(_registry.offer(_operator, MODEL).unitPrice, 0);
+    }
+
+    function test_SetOffer_TakesTheLeastStakeAndNotAUnitLess() public {
+        _register();
+        _stake(MIN_STAKE - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderStakeTooLow.selector, MIN_STAKE - 1, MIN_STAKE));
+        vm.prank(_operator);
+        _registry.setOffer(MODEL, 1, 1);
+        _stake(1);
+        vm.startPrank(_operator);
+        _registry.setOffer(MODEL, 1, 1);
+        vm.assertTrue(_registry.offer(_operator, MODEL).active);
+        _registry.startUnstaking(1);
+        vm.assertFalse(_registry.offer(_operator, MODEL).active);
+        _registry.startUnstaking(MIN_STAKE - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderStakeTooLow.selector, uint256(0), uint256(1)));
+        _registry.startUnstaking(1);
+        vm.stopPrank();
+        vm.assertEq(_registry.provider(_operator).unstaking, MIN_STAKE);
+    }
+
+    /// The library takes calldata.
+    function registrationHash(string calldata name) external view returns (bytes32) {
+        return Messages.hashRegisterProvider(_operator, address(5), "x25519", name, 0, START);
+    }
+
+    function _register() private {
+        vm.prank(_operator);
+        _registry.register(address(5), "x25519", "Northern GPUs");
+    }
+
+    function _stake(uint128 amount) private {
+        vm.prank(_operator);
+        _registry.stake(amount);
+    }
+
+    function _signed(bytes32 structHash) private view returns (bytes memory) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Granary ProviderRegistry"),
+                keccak256("1"),
+                block.chainid,
+                address(_registry)
+            )
+        );
+        return _sign(KEY, keccak256(abi.encodePacked(hex"1901", domain, structHash)));
+    }
+}
