@@ -3,6 +3,7 @@ import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
 import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import { openApp } from './app.ts'
+import { openCallers } from './callers.ts'
 import { openCatalog } from './catalog.ts'
 import type { Rails } from './challenge.ts'
 import type { GatewayConfig } from './config.ts'
@@ -53,6 +54,7 @@ export async function openGateway(
   const releases = new Releases({ ledger, log })
   const sessions = openSessionBook({ vault, escrow, token, collector, clock: () => consent.head?.timestamp ?? 0 })
   const payers = openPayerBook({ ledger, sessions, vault, escrow })
+  const callers = openCallers({ ledger, payers })
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
   const relay = openRelay({ chain, settings: config.relay, clockMs: () => performance.now(), log })
   const settlementSeconds = await chain.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] })
@@ -85,8 +87,8 @@ export async function openGateway(
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
   inferRoutes(app, { shop, rails })
-  accountRoutes(app, { chain, ledger, sessions, payers, vault, relay, consent, purposes, escrow, token, collector })
-  receiptRoutes(app, { ledger, payers, collector, escrow: { ...escrow, token } })
+  accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, consent, purposes, escrow, token, collector })
+  receiptRoutes(app, { ledger, callers, collector, escrow: { ...escrow, token } })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
   parts.acceptWorkers(app)

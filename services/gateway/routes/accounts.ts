@@ -7,7 +7,8 @@ import { purposeIndex } from '../../core/consent.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { Verifier } from '../../core/messages.ts'
 import type { AccountConfig, ApiKey, Chain, KeyStanding, Ledger } from '../../core/ports.ts'
-import type { Payer, PayerBook } from '../payer.ts'
+import type { Callers } from '../callers.ts'
+import { pageLimit } from '../page-limit.ts'
 import type { Purposes } from '../purposes.ts'
 import type { Relay } from '../relay.ts'
 import { lowerConfig, type Session, type SessionBook } from '../session-book.ts'
@@ -17,7 +18,7 @@ export interface AccountsContext {
   chain: Chain
   ledger: Ledger
   sessions: SessionBook
-  payers: PayerBook
+  callers: Callers
   vault: Vault
   relay: Relay
   consent: ConsentWatch
@@ -27,16 +28,9 @@ export interface AccountsContext {
   collector: string
 }
 
-interface Authenticated {
-  method: string
-  url: string
-  headers: Record<string, string | string[] | undefined>
-  rawBody?: Uint8Array
-}
-
 /** Accounts of payers at this gateway: sessions, deposits by signature, API keys, statements. */
 export function accountRoutes(app: FastifyInstance, context: AccountsContext): void {
-  const { chain, ledger, sessions, payers, relay, consent, escrow, token, collector, vault } = context
+  const { chain, ledger, sessions, callers, relay, consent, escrow, token, collector, vault } = context
 
   app.post('/v1/sessions', async (request) => {
     const session = sessions.verify(parseBody(SessionBody, request.body), consent.head?.timestamp ?? 0)
@@ -110,12 +104,12 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   })
 
   app.get('/v1/keys', async (request) => {
-    const { accountId } = await ofPayer(request)
+    const { accountId } = await callers.payer(request)
     return { keys: (await ledger.apiKeys(accountId)).map(describeKey) }
   })
 
   app.delete<{ Params: { keyId: string } }>('/v1/keys/:keyId', async (request) => {
-    const { accountId } = await ofPayer(request)
+    const { accountId } = await callers.payer(request)
     const { keyId } = request.params
     const stored = /^[0-9a-f]{1,64}$/.test(keyId) ? await ledger.apiKey(keyId) : null
     if (!stored || stored.accountId !== accountId)
@@ -125,26 +119,17 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   })
 
   app.get('/v1/account', async (request) => {
-    const { accountId, key } = await authenticated(request)
+    const { accountId, key } = await callers.known(request)
     return { accountId, key, standing: describe(await ledger.standing(accountId, key)) }
   })
 
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/statement', async (request) => {
-    const { accountId } = await authenticated(request)
-    const limit = Math.min(500, Math.max(1, Number(request.query.limit ?? 100) || 100))
+    const { accountId } = await callers.known(request)
+    const limit = pageLimit(request.query.limit, { fallback: 100, most: 500 })
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const lines = await ledger.statement(accountId, { limit, ...(before === undefined ? {} : { before }) })
     return { accountId, lines: lines.map(jsonSafe) }
   })
-
-  /** Whoever holds a granted key buys with it; what other keys there are is the payer's affair. */
-  async function ofPayer(request: Authenticated): Promise<Payer> {
-    const payer = await authenticated(request)
-    const account = await ledger.account(payer.accountId)
-    if (account !== null && account.payer !== payer.key)
-      throw new GranaryError('credential.forbidden', "Only the account's payer sees and ends its API keys.")
-    return payer
-  }
 
   /** A stranger's key gets no session, so it can neither look into an account nor leave vouchers there. */
   async function requireGranted({ accountId, key, config }: Session & { config: AccountConfig }): Promise<void> {
@@ -155,13 +140,6 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
     }
     if (granted.cap > 0n && granted.revokedAt === 0n) return
     throw new GranaryError('credential.forbidden', 'The account has not granted this key, or has revoked it.', { accountId, key })
-  }
-
-  async function authenticated(request: Authenticated): Promise<Payer> {
-    const { method, url, headers, rawBody = new Uint8Array() } = request
-    const payer = await payers.identify({ method, path: url, headers, rawBody })
-    if (!payer) throw new GranaryError('credential.unknown', 'Send an API key or a session.')
-    return payer
   }
 
   async function purposeIndexes(asked: readonly string[]): Promise<number[]> {
