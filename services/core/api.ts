@@ -63,6 +63,35 @@ export const DepositBody = Type.Object({
   signature: Signature,
 })
 
+const Count = Type.Union([Type.Integer({ minimum: 1, maximum: 1_000_000 }), Type.Null()])
+const Budget = Type.Union([Amount, Type.Null()])
+/** null, or left out: no such limit. */
+export const LimitsBody = Type.Object(
+  {
+    requestsPerMinute: Type.Optional(Count),
+    parallel: Type.Optional(Count),
+    budgetPerDay: Type.Optional(Budget),
+    budgetPerMonth: Type.Optional(Budget),
+  },
+  { additionalProperties: false },
+)
+export type LimitsBody = Static<typeof LimitsBody>
+
+export const RotateBody = Type.Object(
+  { graceSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 30 * 86_400 })) },
+  { additionalProperties: false },
+)
+
+/** OpenAI's; `user` is taken and not used. */
+export const EmbeddingsBody = Type.Object({
+  model: Type.String({ minLength: 1, maxLength: 128 }),
+  input: Type.Union([Type.String(), Type.Array(Type.String(), { minItems: 1, maxItems: 2048 })]),
+  encoding_format: Type.Optional(Type.Union([Type.Literal('float'), Type.Literal('base64')])),
+  dimensions: Type.Optional(Type.Integer({ minimum: 1 })),
+  user: Type.Optional(Type.String()),
+})
+export type EmbeddingsBody = Static<typeof EmbeddingsBody>
+
 export const KeyBody = Type.Object({
   account: AccountBody,
   /** From POST /v1/keys/offer. */
@@ -74,6 +103,8 @@ export const KeyBody = Type.Object({
   label: Type.String({ maxLength: 64 }),
   models: Type.Array(Type.String({ maxLength: 128 }), { maxItems: 64 }),
   purposes: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32 }),
+  jurisdictions: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Z]{2}$' }), { maxItems: 256 })),
+  limits: Type.Optional(LimitsBody),
 })
 
 export const RelayBody = Type.Object({

@@ -51,7 +51,9 @@ export async function openApp(options: {
 }
 
 function refuse(reply: FastifyReply, error: GranaryError) {
-  if (error.retryable) reply.header('retry-after', '1')
+  const { retryAfterSeconds } = error.evidence
+  if (typeof retryAfterSeconds === 'number') reply.header('retry-after', String(retryAfterSeconds))
+  else if (error.retryable) reply.header('retry-after', '1')
   return reply.code(error.status).type('application/problem+json').send(problemOf(error))
 }
 

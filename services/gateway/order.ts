@@ -15,6 +15,7 @@ import { readInputs } from './inputs.ts'
 import type { PayerBook } from './payer.ts'
 import type { Purposes } from './purposes.ts'
 import type { Releases } from './releases.ts'
+import type { Repeats } from './repeats.ts'
 
 export interface Shop {
   ledger: Ledger
@@ -24,6 +25,7 @@ export interface Shop {
   payers: PayerBook
   purposes: Purposes
   releases: Releases
+  repeats: Repeats
   collector: Wallet
   escrow: Verifier
   /** This process, in reservations. */

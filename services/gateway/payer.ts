@@ -6,15 +6,16 @@ import { digestOf, type Verifier } from '../core/messages.ts'
 import type { KeyStanding, Ledger, Voucher } from '../core/ports.ts'
 import { macOf, sameMac, sessionHeaders } from '../core/sessions.ts'
 import type { SessionBook } from './session-book.ts'
-import { readApiToken, sameHash, type Vault } from './vault.ts'
+import { NOBODY, readApiToken, sameHash, type Vault } from './vault.ts'
 
 /** Who pays for a request, proven by its headers. */
 export interface Payer {
   accountId: string
   key: string
-  /** What the credential may buy; empty = anything. */
+  /** What the credential may buy, for what and where; empty = anything. */
   models: readonly string[]
   purposes: readonly number[]
+  jurisdictions: readonly number[]
   /** null: the caller does not care, and cannot repeat. */
   idempotencyKey: string | null
   /** Came with the request, genuine. */
@@ -41,8 +42,15 @@ export interface PayerBook {
 const AHEAD = 16n
 const MAX_HEADER = 4096
 
-export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; vault: Vault; escrow: Verifier }): PayerBook {
-  const { ledger, sessions, vault, escrow } = options
+export function openPayerBook(options: {
+  ledger: Ledger
+  sessions: SessionBook
+  vault: Vault
+  escrow: Verifier
+  /** Chain time. */
+  clock: () => number
+}): PayerBook {
+  const { ledger, sessions, vault, escrow, clock } = options
 
   async function identify(request: IncomingRequest): Promise<Payer | null> {
     const authorization = single(request, 'authorization')
@@ -56,15 +64,19 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
     const token = match?.[1] ? readApiToken(match[1]) : null
     if (!token) throw new GranaryError('credential.unknown', 'The Authorization header holds no API key of this gateway.')
     const stored = await ledger.apiKey(token.keyId)
-    if (!stored || !sameHash(stored.secretHash, token.secretHash))
-      throw new GranaryError('credential.unknown', 'This API key is not known here.')
-    if (stored.revoked) throw new GranaryError('credential.ended', 'This API key was revoked.', { keyId: token.keyId })
-    const { accountId, key, models, purposes } = stored
+    // One answer for an unknown id and a wrong secret, and nothing of a key's state for who does not hold it.
+    const genuine = sameHash(stored?.secretHash ?? NOBODY, token.secretHash)
+    if (!stored || !genuine) throw new GranaryError('credential.unknown', 'This API key is not known here.')
+    if (stored.revoked || (stored.endsAt !== null && stored.endsAt <= clock())) {
+      throw new GranaryError('credential.ended', 'This API key was revoked or replaced.', { keyId: token.keyId })
+    }
+    const { accountId, key, models, purposes, jurisdictions } = stored
     return {
       accountId,
       key,
       models,
       purposes,
+      jurisdictions,
       idempotencyKey: checkIdempotencyKey(idempotencyKey),
       voucher: null,
       signer: vault.open(stored.sealedPrivateKey, stored.keyId),
@@ -90,7 +102,7 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
     const voucher = voucherHeader === '' ? null : readVoucher(voucherHeader, { accountId, key })
     if (voucher && !isVoucherGenuine(voucher, escrow))
       throw new GranaryError('voucher.forged', 'The voucher is not signed by its key.', { accountId, key })
-    return { accountId, key, models: [], purposes: [], idempotencyKey, voucher, signer: null }
+    return { accountId, key, models: [], purposes: [], jurisdictions: [], idempotencyKey, voucher, signer: null }
   }
 
   function raise(payer: Payer, standing: KeyStanding, max: bigint): Voucher | 'enough' | 'impossible' {

@@ -1,54 +1,84 @@
 import { randomBytes } from 'node:crypto'
 import { toUtf8Bytes } from 'ethers'
 import type { InferAnswer } from '../core/api.ts'
+import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, structHashOf } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
-import type { Committed, Job, JobResult, KeyStanding, Reserved } from '../core/ports.ts'
+import type { Committed, Job, JobResult, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
 import { toJsonTensor } from '../core/tensors.ts'
 import { candidatesOf, DEFAULT_PURPOSE, type Order, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
+import { refusalOf } from './refusals.ts'
+import { type Identity, identityOf } from './repeats.ts'
 
 const MAX_ATTEMPTS = 3
 const MAX_RAISES = 16
+/** A repeat may find its forerunner released, reserve anew, and be overtaken by another repeat. */
+const MAX_TURNS = 4
 
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
 /** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
 export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
   checkScope(order, payer)
-  const requestId = `0x${randomBytes(32).toString('hex')}`
-  const reserved = await reserve(shop, order, { payer, requestId }).catch((error: unknown) => {
-    // It may have reserved before it was lost. Nobody waits for the release: the ledger may be silent for long.
-    if (error instanceof GranaryError && error.code === 'ledger.unavailable') void shop.releases.releaseUncertain(requestId)
-    throw error
-  })
-  if (!reserved.ok) return { answer: repeatOf(reserved), repeated: true }
+  const { accountId, key, idempotencyKey } = payer
+  const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    const requestId = `0x${randomBytes(32).toString('hex')}`
+    const reserved = await reserveOrRelease(shop, order, { payer, requestId, identity })
+    if (reserved.ok) return { answer: await perform(shop, order, { payer, requestId, identity }), repeated: false }
+    const answer = identity && (await shop.repeats.answer(reserved, identity))
+    if (answer) return { answer, repeated: true }
+  }
+  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+}
+
+/** A sale under its id in the ledger. */
+interface Sale {
+  payer: Payer
+  requestId: string
+  /** null: the client can't repeat it. */
+  identity: Identity | null
+}
+
+async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
   try {
-    const { result, job } = await dispatch(shop, order, requestId)
-    return { answer: await commit(shop, { order, payer, requestId, result, job }), repeated: false }
+    return await reserve(shop, order, sale)
   } catch (error) {
-    const reason = error instanceof GranaryError ? error.code : 'internal'
-    await shop.releases.release(requestId, reason)
+    // It may have reserved before it was lost. Nobody waits for the release: the ledger may be silent for long.
+    if (error instanceof GranaryError && error.code === 'ledger.unavailable') void shop.releases.releaseUncertain(sale.requestId)
     throw error
   }
 }
 
-function checkScope({ model, purpose }: Order, { models, purposes }: Payer): void {
-  if (models.length > 0 && !models.includes(model.modelId) && !models.includes(model.manifest.name)) {
+async function perform(shop: Shop, order: Order, sale: Sale): Promise<Uint8Array> {
+  try {
+    const { result, job } = await dispatch(shop, order, sale.requestId)
+    return await commit(shop, { order, result, job, ...sale })
+  } catch (error) {
+    await shop.releases.release(sale.requestId, error instanceof GranaryError ? error.code : 'internal')
+    throw error
+  }
+}
+
+/** Models by their id only: a name can be given to several. */
+function checkScope({ model, purpose, jurisdiction }: Order, { models, purposes, jurisdictions }: Payer): void {
+  if (models.length > 0 && !models.includes(model.modelId)) {
     throw new GranaryError('credential.forbidden', 'This API key may not buy this model.', { models })
   }
   if (purposes.length > 0 && !purposes.includes(purpose)) {
     throw new GranaryError('credential.forbidden', 'This API key may not be used for this purpose.', { purposes })
   }
+  if (jurisdictions.length > 0 && !jurisdictions.includes(jurisdiction)) {
+    throw new GranaryError('credential.forbidden', 'This API key may not be used for this place: name one of its own.', {
+      jurisdictions: jurisdictions.map((index) => jurisdictionCodes[index] ?? String(index)),
+    })
+  }
 }
 
-async function reserve(
-  shop: Shop,
-  order: Order,
-  { payer, requestId }: { payer: Payer; requestId: string },
-): Promise<{ ok: true } | Repeated> {
+async function reserve(shop: Shop, order: Order, { payer, requestId, identity }: Sale): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
   if (voucher) await acceptVoucher(shop, payer)
@@ -60,7 +90,7 @@ async function reserve(
   const { quote, bodyHash, purpose } = order
   const { modelId, units, unitPrice, max } = quote
   const provider = '0x0000000000000000000000000000000000000000'
-  const idempotencyKey = payer.idempotencyKey ?? requestId
+  const idempotencyKey = identity?.digest ?? requestId
   const reservation = {
     requestId,
     accountId,
@@ -99,49 +129,6 @@ async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise
   if (accepted.reason === 'account-unknown')
     throw new GranaryError('account.unknown', 'This account is not known: deposit into it first.', { accountId })
   // Requests run in parallel, so a lower voucher may simply have been overtaken; the ceiling kept is what counts.
-}
-
-function refusalOf(
-  reserved: Exclude<Reserved, { ok: true } | Repeated>,
-  { accountId, key }: Payer,
-  standing: KeyStanding | null,
-): GranaryError {
-  switch (reserved.reason) {
-    case 'conflict':
-      return new GranaryError('idempotency.conflict', 'This Idempotency-Key was used for another body.', {
-        requestId: reserved.requestId,
-      })
-    case 'account-unknown':
-      return new GranaryError('account.unknown', 'This account has no confirmed deposit here.', { accountId })
-    case 'key-ended':
-      return new GranaryError('credential.ended', 'The escrow key was revoked, has expired or was never granted.', {
-        accountId,
-        key,
-      })
-    case 'insufficient': {
-      const { limit, available, required } = reserved
-      const code = limit === 'ceiling' ? 'voucher.stale' : 'payment.insufficient'
-      const what = { ceiling: 'signed ceiling', cap: "key's cap", deposit: 'deposit' }[limit]
-      return new GranaryError(code, `The ${what} does not cover this request.`, {
-        limit,
-        available: available.toString(),
-        required: required.toString(),
-        // The least ceiling with which the request would pass now.
-        ...(standing ? { signAtLeast: (standing.spent + standing.reserved + required).toString() } : {}),
-        accountId,
-        key,
-      })
-    }
-  }
-}
-
-function repeatOf(reserved: Repeated): Uint8Array {
-  const { request } = reserved
-  if (request.answer && request.state !== 'RELEASED') return request.answer
-  throw new GranaryError('idempotency.running', 'The same request is still running.', {
-    requestId: request.requestId,
-    retryAfterSeconds: 1,
-  })
 }
 
 /** Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. */
@@ -186,7 +173,7 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
 
 async function commit(
   shop: Shop,
-  { order, payer, requestId, result, job }: { order: Order; payer: Payer; requestId: string; result: JobResult; job: Job },
+  { order, payer, requestId, identity, result, job }: Sale & { order: Order; result: JobResult; job: Job },
 ): Promise<Uint8Array> {
   const { receipt, signature, outputs } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
@@ -222,8 +209,8 @@ async function commit(
     }
     return toUtf8Bytes(JSON.stringify(answer))
   }
-  const keepAnswer = payer.idempotencyKey !== null
-  const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, keepAnswer })
+  const sealAnswer = identity && shop.repeats.sealing(identity)
+  const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, sealAnswer })
   shop.log.info({
     event: 'request.committed',
     requestId,

@@ -39,12 +39,7 @@ export function openSessionBook(options: {
   const sessions = new Map<string, Session>()
   return {
     verify(body, now) {
-      const config = lowerConfig(body.account)
-      if (config.collector !== collector) {
-        throw new GranaryError('request.malformed', `The account names another collector: this gateway is ${collector}.`, {
-          collector,
-        })
-      }
+      const config = configOf(body.account, collector)
       if (body.expiresAt <= now || body.expiresAt > now + MAX_LIFE_SECONDS) {
         throw new GranaryError('request.malformed', 'A session must expire within 24 hours.', { now, expiresAt: body.expiresAt })
       }
@@ -82,6 +77,15 @@ function agree(parts: Parameters<typeof deriveMacKey>[0]): Uint8Array {
   }
 }
 
-export function lowerConfig({ payer, collector, thawSeconds, salt }: AccountConfig): AccountConfig {
+/** An account of another collector has no business here. */
+export function configOf(account: AccountConfig, collector: string): AccountConfig {
+  const config = lowerConfig(account)
+  if (config.collector === collector) return config
+  throw new GranaryError('request.malformed', `The account names another collector: this gateway is ${collector}.`, {
+    collector,
+  })
+}
+
+function lowerConfig({ payer, collector, thawSeconds, salt }: AccountConfig): AccountConfig {
   return { payer: payer.toLowerCase(), collector: collector.toLowerCase(), thawSeconds, salt }
 }

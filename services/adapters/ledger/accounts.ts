@@ -17,6 +17,7 @@ export interface AccountRow {
   charged: string
   sequence: string
   head: string
+  limited: boolean
 }
 
 /** All null where the key is not known. */

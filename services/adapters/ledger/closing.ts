@@ -4,6 +4,7 @@ import { type BatchRecord, lockAccountsOf, lockBatch } from './batches.ts'
 import { ledgerAccount } from './committing.ts'
 import type { Query } from './database.ts'
 import { laneOf } from './drafting.ts'
+import { giveBackSpending } from './limits.ts'
 
 /** Reasons for which the contract skips a row that may well pass later, and those that no later batch can cure. */
 const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
@@ -131,6 +132,7 @@ async function giveBack(query: Query, voided: readonly Judged[]): Promise<void> 
      WHERE a.account_id = v.account_id`,
     [ids],
   )
+  await giveBackSpending(query, ids)
 }
 
 /** Each lane's gross goes where the contract sent it; the provider has what the others leave. */

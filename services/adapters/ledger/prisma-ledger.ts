@@ -4,10 +4,13 @@ import { openAccounts } from './accounts.ts'
 import { openCommits } from './committing.ts'
 import { openCredentials } from './credentials.ts'
 import { openDatabase } from './database.ts'
+import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
 import { openReservations } from './reserving.ts'
+import { openSealed } from './sealed.ts'
 import { openSettlement } from './settlement.ts'
+import { openUsage } from './usage.ts'
 
 /**
  * The ledger on PostgreSQL, at its newest migration. Several processes may open the same database. What a method has
@@ -22,6 +25,9 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openReservations(database),
     ...openCommits(database),
     ...openCredentials(database),
+    ...openLimits(database),
+    ...openUsage(database),
+    ...openSealed(database),
     ...openSettlement(database),
     ...openMirror(database),
     async ping() {

@@ -2,6 +2,7 @@ import { GranaryError } from '../../core/errors.ts'
 import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/ports.ts'
 import { type KeyRow, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import type { Database, Query } from './database.ts'
+import { countWithinLimits } from './limits.ts'
 
 export interface StoredRow {
   request_id: string
@@ -84,6 +85,8 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
   if (!standing || hasEnded(row, now)) return { ok: false, reason: 'key-ended' }
   const refusal = shortfallOf(standing, max)
   if (refusal) return refusal
+  const reached = account.limited ? await countWithinLimits(query, reservation, now) : null
+  if (reached) return { ok: false, reason: 'limited', reached }
   await insert(query, reservation, now)
   return { ok: true }
 }

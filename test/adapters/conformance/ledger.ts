@@ -2,9 +2,11 @@ import { beforeAll, describe } from 'vitest'
 import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
+import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
+import { ledgerUsage } from './ledger-usage.ts'
 
 /** What any Ledger must keep, whatever it is built on. */
 export function ledgerConformance(open: () => Promise<OpenLedger>): void {
@@ -16,6 +18,8 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerReserving(() => opened)
     ledgerCommitting(() => opened)
     ledgerSettling(() => opened)
+    ledgerLimits(() => opened)
+    ledgerUsage(() => opened)
     ledgerHistories(() => opened)
     ledgerMirror(() => opened.ledger)
   })
