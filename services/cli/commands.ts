@@ -1,27 +1,6 @@
-import { formatDollars, Granary, GranaryError, isSupport, parseDollars, purposesMask } from '../sdk/index.ts'
-import type { CliConfig } from './config.ts'
-
-export interface Invocation {
-  args: string[]
-  flags: Record<string, string | boolean | undefined>
-  config: CliConfig
-}
-
-/** What is printed: `lines` for people, `value` with --json. */
-export interface Outcome {
-  lines: string[]
-  value: unknown
-}
-
-export interface Command {
-  usage: string
-  says: string
-  run(invocation: Invocation): Promise<Outcome>
-}
-
-/** Somebody sits in front of it. */
-const UNREACHABLE_MS = 3000
-const DEFAULT_KEY_SECONDS = 90 * 24 * 3600
+import { formatDollars, GranaryError, isSupport, purposesMask } from '../sdk/index.ts'
+import { accountCommands } from './account-commands.ts'
+import { amount, argument, type Command, open, whole } from './arguments.ts'
 
 /** By chapter and act: each is one call of the SDK. */
 export const commands: Record<string, Command> = {
@@ -62,51 +41,7 @@ export const commands: Record<string, Command> = {
       return { lines: [...outputs, `charged ${formatDollars(BigInt(answer.charged))} for ${answer.units} units`], value: answer }
     },
   },
-  'account deposit': {
-    usage: 'account deposit DOLLARS --key-file F',
-    says: 'deposits by signature, without gas',
-    async run(invocation) {
-      const dollars = amount(argument(invocation, 0, 'DOLLARS'), 'DOLLARS')
-      const deposited = await (await open(invocation)).account.deposit(dollars)
-      return { lines: [`deposited into account ${deposited.accountId}`], value: deposited }
-    },
-  },
-  'account show': {
-    usage: 'account show --key-file F',
-    says: 'deposit, charges and ceilings as the gateway has them',
-    async run(invocation) {
-      const standing = await (await (await open(invocation)).account.meter({ maxPerRequest: 0n })).standing()
-      if (!standing) return { lines: ['no confirmed deposit here yet'], value: null }
-      return { lines: Object.entries(standing).map(([name, value]) => `${name.padEnd(16)} ${value}`), value: standing }
-    },
-  },
-  'account statement': {
-    usage: 'account statement --key-file F',
-    says: 'the latest requests, what each cost and whether it is settled',
-    async run(invocation) {
-      const lines = await (await (await open(invocation)).account.meter({ maxPerRequest: 0n })).statement(100)
-      return {
-        lines: lines.map(
-          ({ sequence, modelId, charged, state }) => `${sequence}  ${modelId?.slice(0, 12)}…  ${charged}  ${state}`,
-        ),
-        value: lines,
-      }
-    },
-  },
-  'account key': {
-    usage: 'account key --cap DOLLARS [--label L] --key-file F',
-    says: 'makes an API key; its cap is money entrusted to the gateway',
-    async run(invocation) {
-      const { flags } = invocation
-      const cap = amount(flags.cap, '--cap')
-      const made = await (await open(invocation)).account.createApiKey({
-        cap,
-        lifeSeconds: DEFAULT_KEY_SECONDS,
-        label: String(flags.label ?? 'cli'),
-      })
-      return { lines: [made.apiKey, 'This is shown once. It can spend at most the cap.'], value: made }
-    },
-  },
+  ...accountCommands,
   'consent withdraw': {
     usage: 'consent withdraw DATASET --key-file F',
     says: 'ends consent by signature, for good',
@@ -170,35 +105,6 @@ export const commands: Record<string, Command> = {
       return { lines: [`voted in block ${relayed.block}`], value: relayed }
     },
   },
-}
-
-function open({ config }: Invocation): Promise<Granary> {
-  const { gatewayUrl, rpcUrl, wallet } = config
-  const unreachableMs = UNREACHABLE_MS
-  return Granary.open({
-    gatewayUrl,
-    unreachableMs,
-    ...(rpcUrl === null ? {} : { rpcUrl }),
-    ...(wallet === null ? {} : { wallet }),
-  })
-}
-
-function argument({ args }: Invocation, index: number, name: string): string {
-  const value = args[index]
-  if (value === undefined) throw new GranaryError('request.malformed', `${name} is missing.`)
-  return value
-}
-
-function amount(text: unknown, name: string): bigint {
-  const parsed = typeof text === 'string' ? parseDollars(text) : null
-  if (parsed === null)
-    throw new GranaryError('request.malformed', `${name} must be an amount in dollars with at most six decimals, such as 12.50.`)
-  return parsed
-}
-
-function whole(text: string, name: string): bigint {
-  if (!/^[0-9]{1,78}$/.test(text)) throw new GranaryError('request.malformed', `${name} must be a whole number, not "${text}".`)
-  return BigInt(text)
 }
 
 function readInput(flag: string | boolean | undefined): Record<string, string> {

@@ -8,6 +8,7 @@ import { Earnings } from './earnings.ts'
 import { Govern } from './govern.ts'
 import { openHttp } from './http.ts'
 import { Provide } from './provide.ts'
+import { type Usage, usageOver } from './usage.ts'
 
 /** One cooperative through one gateway: the seven chapters as properties. */
 export class Granary {
@@ -41,6 +42,12 @@ export class Granary {
   async infer(body: InferBody, { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string }): Promise<InferAnswer> {
     const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
     return this.context.http.json<InferAnswer>({ method: 'POST', path: '/v1/infer', body, headers, repeatable: true })
+  }
+
+  /** What an API key has bought itself, for whoever holds it. */
+  booksOf(apiKey: string): Usage {
+    const headers = { authorization: `Bearer ${apiKey}` }
+    return usageOver(async (path) => (await this.context.http.send({ method: 'GET', path, headers, repeatable: true })).bytes)
   }
 
   async models(): Promise<Record<string, unknown>[]> {
