@@ -4,6 +4,7 @@ import { bodies } from './groups/bodies.ts'
 import { consent } from './groups/consent.ts'
 import { credentials } from './groups/credentials.ts'
 import { inputs } from './groups/inputs.ts'
+import { keys } from './groups/keys.ts'
 import { paths } from './groups/paths.ts'
 import { relay } from './groups/relay.ts'
 import { replays } from './groups/replays.ts'
@@ -29,5 +30,5 @@ describe('bad requests to a real cooperative', () => {
     await stage?.[Symbol.asyncDispose]()
   }, 60_000)
 
-  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, paths]) group(current)
+  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, keys, relay, paths]) group(current)
 })
