@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GranaryError } from '../core/errors.ts'
 import type { Ledger, Reserved, StoredRequest } from '../core/ports.ts'
@@ -18,7 +18,7 @@ export interface Identity {
 
 export function identityOf(of: { accountId: string; key: string; idempotencyKey: string }): Identity {
   const secret = `${of.accountId}\n${of.key}\n${of.idempotencyKey}`
-  return { digest: createHash('sha256').update(secret).digest('hex'), secret }
+  return { digest: hash('sha256', secret), secret }
 }
 
 /**

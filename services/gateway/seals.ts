@@ -1,4 +1,13 @@
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, randomBytes } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto'
 import { GranaryError } from '../core/errors.ts'
 
 /**
@@ -25,9 +34,10 @@ const PREFIX_BYTES = 5
 const IV_BYTES = 12
 const TAG_BYTES = 16
 
+/** A KeyObject, because from raw bytes each HMAC and each cipher takes some 30 µs longer. */
 interface NamedKey {
   prefix: Buffer
-  key: Uint8Array
+  key: KeyObject
 }
 
 export function openSeals(masterKeys: readonly Uint8Array[], purpose: string): Seals {
@@ -61,16 +71,16 @@ export function derive(masterKey: Uint8Array, purpose: string): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', masterKey, new Uint8Array(0), purpose, 32))
 }
 
-function keyFor(key: Uint8Array, { secret }: SealedFor): Uint8Array {
-  return secret === undefined ? key : createHmac('sha256', key).update(secret).digest()
+function keyFor(key: KeyObject, { secret }: SealedFor): KeyObject {
+  return secret === undefined ? key : createSecretKey(createHmac('sha256', key).update(secret).digest())
 }
 
 function named(key: Uint8Array): NamedKey {
   const hash = createHash('sha256').update('granary/key-name/1').update(key).digest()
-  return { key, prefix: Buffer.concat([Buffer.from([VERSION]), hash.subarray(0, PREFIX_BYTES - 1)]) }
+  return { key: createSecretKey(key), prefix: Buffer.concat([Buffer.from([VERSION]), hash.subarray(0, PREFIX_BYTES - 1)]) }
 }
 
-function decrypt(body: Buffer, key: Uint8Array, context: string): Buffer | null {
+function decrypt(body: Buffer, key: KeyObject, context: string): Buffer | null {
   try {
     const decipher = createDecipheriv('aes-256-gcm', key, body.subarray(0, IV_BYTES)).setAAD(Buffer.from(context))
     decipher.setAuthTag(body.subarray(IV_BYTES, IV_BYTES + TAG_BYTES))
