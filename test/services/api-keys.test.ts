@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { bearer } from '../edges/support/scene.ts'
 import { expectProblem, type Reply } from '../edges/support/wire.ts'
 import { type Counter, type Customer, masterKey, NOON, openCounter, PRICE } from './support/counter.ts'
@@ -13,6 +13,7 @@ describe('API keys', () => {
     counter = await openCounter()
     payer = await counter.customer()
   }, 120_000)
+  afterEach(() => counter.openGate())
   afterAll(() => counter?.[Symbol.asyncDispose]())
 
   const buy = (apiKey: string, body: unknown = mood(), headers: Record<string, string> = {}) =>

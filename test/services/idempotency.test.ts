@@ -1,11 +1,14 @@
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Wallet } from 'ethers'
 import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { openForgetting } from '../../services/gateway/forgetting.ts'
 import { identityOf, paymentIdempotencyKey } from '../../services/gateway/repeats.ts'
+import { hex } from '../adapters/conformance/ledger-acts.ts'
 import { bearer } from '../edges/support/scene.ts'
 import { expectProblem } from '../edges/support/wire.ts'
+import { openTestServer } from '../support/postgres.ts'
 import { type Counter, type Customer, masterKey, NOON, openCounter, PRICE } from './support/counter.ts'
 import { silent } from './support/marketplace.ts'
 
@@ -20,6 +23,7 @@ describe('the same request again', () => {
     payer = await counter.customer()
     apiKey = (await payer.apiKey()).apiKey
   }, 120_000)
+  afterEach(() => counter.openGate())
   afterAll(() => counter?.[Symbol.asyncDispose]())
 
   const once = () => ({ ...bearer(apiKey), 'idempotency-key': crypto.randomUUID() })
@@ -176,6 +180,27 @@ describe('the same request again', () => {
   })
 })
 
+describe('requests from before answers were sealed', () => {
+  it('keep their identity over the migration, and lose their answers', async () => {
+    await using server = await openTestServer()
+    await using database = await server.database()
+    const migration = (name: string) => readFileSync(`prisma/migrations/${name}/migration.sql`, 'utf8')
+    await select(database.url, migration('0001_init'))
+    const of = { accountId: hex(32), key: hex(20), idempotencyKey: 'naïve key' }
+    const { accountId, key, idempotencyKey } = of
+    const account = `INSERT INTO accounts (account_id, payer, collector, thaw_seconds, salt, head) VALUES ('${accountId}', '0x', '0x', 1, '0x', '0x')`
+    const request = (id: string, name: string) =>
+      `INSERT INTO requests (request_id, account_id, key, idempotency_key, body_hash, model_id, provider, purpose, units, unit_price, max, owner,
+         reserved_at, state, answer) VALUES ('${id}', '${accountId}', '${key}', '${name}', '0x', '0x', '0x', 0, 1, 1, 1, 'me', 1, 'COMMITTED', 'plain')`
+    for (const sql of [account, request('0x1', idempotencyKey), request('0x2', '0x2')]) await select(database.url, sql)
+    await select(database.url, migration('0003_keys_and_limits'))
+    expect(await select(database.url, 'SELECT request_id, idempotency_key, answer FROM requests ORDER BY 1')).toEqual([
+      { request_id: '0x1', idempotency_key: identityOf(of).digest, answer: null },
+      { request_id: '0x2', idempotency_key: '0x2', answer: null },
+    ])
+  })
+})
+
 describe("x402's payment identifier", () => {
   const payer = Wallet.createRandom().address
   const extensions = (id: unknown) => ({ extensions: { 'payment-identifier': { info: { required: false, id } } } })
@@ -217,7 +242,7 @@ async function running(url: string): Promise<string[]> {
   return rows.map((row) => String((row as { request_id: string }).request_id))
 }
 
-async function select(url: string, sql: string, values: unknown[]): Promise<unknown[]> {
+async function select(url: string, sql: string, values?: unknown[]): Promise<unknown[]> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

@@ -40,6 +40,8 @@ export interface Counter extends AsyncDisposable {
   setTime(seconds: number): void
   /** Jobs wait until the gate is opened again. */
   closeGate(): { jobs: () => number; open: () => void }
+  /** After each test, or one that failed would keep the others waiting. */
+  openGate(): void
   jobs(): number
   models: { mood: string; vector: string; impostor: string }
   customer(deposit?: bigint): Promise<Customer>
@@ -83,6 +85,7 @@ export async function openCounter(overrides: Partial<GatewayConfig> = {}): Promi
     beside: (more = {}) => open({ port: 1, ...more }),
     setTime: world.setTime,
     closeGate: world.closeGate,
+    openGate: () => world.openGate(),
     jobs: world.jobs,
     models,
     customer: (deposit = 1_000_000n) => customer(ledger, { url, deposit }),
@@ -159,6 +162,7 @@ function playedWorld(ledger: Ledger) {
   let time = NOON
   let jobs = 0
   let gate = Promise.resolve()
+  let openGate = () => {}
   const head = () => ({ number: 1, hash: hex(32), parentHash: hex(32), timestamp: time })
   const consent = {
     get head() {
@@ -192,10 +196,12 @@ function playedWorld(ledger: Ledger) {
       time = seconds
     },
     jobs: () => jobs,
+    openGate: () => openGate(),
     closeGate() {
       const opened = Promise.withResolvers<void>()
       const before = jobs
       gate = opened.promise
+      openGate = opened.resolve
       return { jobs: () => jobs - before, open: opened.resolve }
     },
   }
