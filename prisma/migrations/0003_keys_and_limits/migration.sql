@@ -36,6 +36,12 @@ ALTER TABLE "spending_limits" ADD CONSTRAINT "spending_limits_account_id_fkey" F
 ALTER TABLE "spending_limits" ADD CONSTRAINT "spending_limits_amounts"
   CHECK ("minute_requests" >= 0 AND "day_spent" >= 0 AND "month_spent" >= 0);
 
+-- Whoever reserves or charges many requests at once leaves these accounts to be judged one request at a time. STABLE: it sees what
+-- its caller's statement sees, which began after the accounts' locks were taken.
+CREATE OR REPLACE FUNCTION accounts_with_limits(ids text[]) RETURNS SETOF text LANGUAGE sql STABLE AS $$
+  SELECT "account_id" FROM "accounts" WHERE "account_id" = ANY(ids) AND "limited"
+$$;
+
 -- Stored answers, for the job that forgets them.
 CREATE INDEX "requests_stored_answers" ON "requests"("reserved_at") WHERE "answer" IS NOT NULL;
 
