@@ -214,6 +214,10 @@ export interface Reservation {
   max: bigint
   /** The gateway process that answers for the reservation; its leftovers are released when it starts again. */
   owner: string
+  /** The job leaves for `provider` as soon as this is durable: saves the call of `dispatched`. */
+  dispatched?: boolean
+  /** Of the same account and key, its signature checked: kept as by `acceptVoucher`, whatever becomes of the reservation. */
+  voucher?: Voucher
 }
 
 export type Reserved =
@@ -239,7 +243,7 @@ export interface Delivery {
   charged: bigint
   receipt: JobReceipt
   providerSignature: string
-  /** Makes the answer once its place in the account's receipts is known; called inside the transaction, so it must be quick and pure. */
+  /** Makes the answer from its place in the account's receipts; called again when that place was taken meanwhile, so it must be quick and pure. */
   answerOf: (committed: Committed) => Uint8Array
   /** Whether the answer is stored for a repeat of the request. */
   keepAnswer: boolean

@@ -1,8 +1,14 @@
 import { GranaryError } from '../../core/errors.ts'
 import { structHashOf } from '../../core/messages.ts'
-import type { Committed, Delivery, JobReceipt, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
+import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
 import type { AccountRow } from './accounts.ts'
+import { type Charged, commitTogether, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
+import { openGroup } from './group.ts'
+import { openReceiptHeads } from './receipt-heads.ts'
+import type { RunningRequests } from './running-requests.ts'
+
+const GROUP = { most: 256, waiting: 10_000 }
 
 interface OpenRequest {
   key: string
@@ -29,9 +35,17 @@ export const ledgerAccount = {
 }
 
 /** Chapter 4, the last step: a delivered job gets its place in the account's receipts and is charged, once. */
-export function openCommits({ query, transaction }: Database): Pick<SellingLedger, 'commit' | 'statement'> {
+export function openCommits(
+  { query, transaction }: Database,
+  running: RunningRequests,
+): Pick<SellingLedger, 'commit' | 'statement'> {
+  const charging = { query, running, heads: openReceiptHeads(query) }
   return {
-    commit: (delivery) => transaction((under) => commit(under, delivery)),
+    commit: openGroup<Delivery, Charged>({
+      ...GROUP,
+      together: (deliveries) => commitTogether(charging, deliveries),
+      alone: (delivery) => transaction((under) => commit(under, delivery)),
+    }),
 
     async statement(accountId, { limit, before }) {
       const { rows } = await query<StatementRow>(
@@ -46,8 +60,8 @@ export function openCommits({ query, transaction }: Database): Pick<SellingLedge
   }
 }
 
-async function commit(query: Query, delivery: Delivery): Promise<Committed & { answer: Uint8Array }> {
-  const { requestId, charged, receipt, answerOf, keepAnswer } = delivery
+async function commit(query: Query, delivery: Delivery): Promise<Charged> {
+  const { requestId, charged, receipt, answerOf } = delivery
   const account = await lockAccountOf(query, requestId)
   const request = await lockRequest(query, requestId)
   const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
@@ -76,7 +90,7 @@ async function commit(query: Query, delivery: Delivery): Promise<Committed & { a
   const sequence = BigInt(account.sequence) + 1n
   const committed = { sequence, previousHead: account.head, head: headOf(sequence, account.head) }
   const answer = answerOf(committed)
-  await write(query, { account, request, delivery, committed, answer: keepAnswer ? answer : null })
+  await write(query, { account, request, delivery, committed, answer: storedAnswerOf(delivery, answer) })
   return { ...committed, answer }
 }
 
@@ -146,7 +160,7 @@ async function write(
       committed.previousHead,
       committed.head,
       receipt.servedAt,
-      toJson(receipt),
+      receiptJson(receipt),
       providerSignature,
       request.key,
       request.key === account.payer ? account.chain_own_spent : '0',
@@ -154,10 +168,6 @@ async function write(
       ledgerAccount.lane(receipt.modelId, receipt.provider),
     ],
   )
-}
-
-function toJson(receipt: JobReceipt): string {
-  return JSON.stringify({ ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() })
 }
 
 interface StatementRow {

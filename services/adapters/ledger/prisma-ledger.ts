@@ -7,6 +7,7 @@ import { openDatabase } from './database.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
 import { openReservations } from './reserving.ts'
+import { openRunningRequests } from './running-requests.ts'
 import { openSettlement } from './settlement.ts'
 
 /**
@@ -17,10 +18,11 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
   const applied = await migrate(url)
   if (applied.length > 0) log?.info({ event: 'ledger.migrated', applied })
   const database = openDatabase({ url, log, ...(connections === undefined ? {} : { connections }) })
+  const running = openRunningRequests()
   return {
     ...openAccounts(database),
-    ...openReservations(database),
-    ...openCommits(database),
+    ...openReservations(database, running),
+    ...openCommits(database, running),
     ...openCredentials(database),
     ...openSettlement(database),
     ...openMirror(database),
