@@ -5,7 +5,7 @@ import { machineOf } from './payments/machine.ts'
 import { type Measurement, measurements } from './payments/measurements.ts'
 
 /**
- * npm run bench:payments -- [--seconds 30] [--only paid.mac] [--connections 64] [--accounts 1000] [--long]
+ * npm run bench:payments -- [--seconds 30] [--only paid.mac] [--connections 64] [--accounts 1000] [--long] [--profile folder]
  * What paying costs beside what the stock x402 server takes for it, on this machine, in this run. `--only` takes a figure's
  * key or the beginning of one.
  */
@@ -53,6 +53,7 @@ if (import.meta.main) {
       connections: { type: 'string', default: '64' },
       accounts: { type: 'string', default: '1000' },
       long: { type: 'boolean', default: false },
+      profile: { type: 'string' },
     },
   })
   const options = {
@@ -60,6 +61,7 @@ if (import.meta.main) {
     connections: Number(values.connections),
     accounts: Number(values.accounts),
     memoryRequests: values.long ? LONG_REQUESTS : SHORT_REQUESTS,
+    profile: values.profile ?? null,
   }
   await using context = openContext(options, (line) => process.stderr.write(`${line}\n`))
   const figures = await benchPayments(context, values.only)

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
+import { openSigner } from '../adapters/signatures.ts'
 import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import { openApp } from './app.ts'
 import { openCatalog } from './catalog.ts'
@@ -64,7 +65,6 @@ export async function openGateway(
     sessionKey: vault.sessionPublicKey,
   }
   const purposes = openPurposes({ chain, maxAgeMs: PURPOSES_AGE_MS })
-  const { collector: collectorWallet } = config
   const shop: Shop = {
     ledger,
     dispatcher,
@@ -73,7 +73,7 @@ export async function openGateway(
     payers,
     purposes,
     releases,
-    collector: collectorWallet,
+    signReceipt: openSigner(config.collector.privateKey),
     escrow,
     owner,
     jobTimeoutMs: config.jobTimeoutMs,

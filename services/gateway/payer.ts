@@ -1,4 +1,5 @@
 import type { Wallet } from 'ethers'
+import { recoverSigner } from '../adapters/signatures.ts'
 import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
 import { parseBody, VoucherHeader } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
@@ -88,7 +89,7 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
     }
     const { accountId, key } = session
     const voucher = voucherHeader === '' ? null : readVoucher(voucherHeader, { accountId, key })
-    if (voucher && !isVoucherGenuine(voucher, escrow))
+    if (voucher && !isVoucherGenuine(voucher, escrow, recoverSigner))
       throw new GranaryError('voucher.forged', 'The voucher is not signed by its key.', { accountId, key })
     return { accountId, key, models: [], purposes: [], idempotencyKey, voucher, signer: null }
   }

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { toUtf8Bytes } from 'ethers'
 import type { InferAnswer } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, structHashOf } from '../core/messages.ts'
+import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
 import type { Committed, Job, JobResult, KeyStanding, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
@@ -13,20 +12,23 @@ import type { Payer } from './payer.ts'
 const MAX_ATTEMPTS = 3
 const MAX_RAISES = 16
 
+const NO_PROVIDER = `0x${'00'.repeat(20)}`
+
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
 /** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
 export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
   checkScope(order, payer)
-  const requestId = `0x${randomBytes(32).toString('hex')}`
-  const reserved = await reserve(shop, order, { payer, requestId }).catch((error: unknown) => {
+  const requestId = newRequestId()
+  const chosen = chooseCandidate(affordableOf(shop, order, new Set()), Math.random)
+  const reserved = await reserve(shop, order, { payer, requestId, chosen }).catch((error: unknown) => {
     // It may have reserved before it was lost. Nobody waits for the release: the ledger may be silent for long.
     if (error instanceof GranaryError && error.code === 'ledger.unavailable') void shop.releases.releaseUncertain(requestId)
     throw error
   })
   if (!reserved.ok) return { answer: repeatOf(reserved), repeated: true }
   try {
-    const { result, job } = await dispatch(shop, order, requestId)
+    const { result, job } = await dispatch(shop, order, { requestId, chosen })
     return { answer: await commit(shop, { order, payer, requestId, result, job }), repeated: false }
   } catch (error) {
     const reason = error instanceof GranaryError ? error.code : 'internal'
@@ -47,11 +49,10 @@ function checkScope({ model, purpose }: Order, { models, purposes }: Payer): voi
 async function reserve(
   shop: Shop,
   order: Order,
-  { payer, requestId }: { payer: Payer; requestId: string },
+  { payer, requestId, chosen }: { payer: Payer; requestId: string; chosen: Candidate | null },
 ): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
-  if (voucher) await acceptVoucher(shop, payer)
   const head = await shop.consent.require({
     modelId: order.model.modelId,
     purpose: order.purpose,
@@ -59,7 +60,7 @@ async function reserve(
   })
   const { quote, bodyHash, purpose } = order
   const { modelId, units, unitPrice, max } = quote
-  const provider = '0x0000000000000000000000000000000000000000'
+  const provider = chosen?.worker.provider ?? NO_PROVIDER
   const idempotencyKey = payer.idempotencyKey ?? requestId
   const reservation = {
     requestId,
@@ -74,15 +75,16 @@ async function reserve(
     unitPrice,
     max,
     owner: shop.owner,
+    dispatched: chosen !== null,
   }
-  let reserved = await ledger.reserve(reservation, head.timestamp)
+  // A lower voucher than the one kept may simply have been overtaken: the ceiling kept is what counts.
+  let reserved = await ledger.reserve(voucher ? { ...reservation, voucher } : reservation, head.timestamp)
   // Others on the same key may take the room that a raise has made, so it can take several.
   for (let raises = 0; raises < MAX_RAISES && isCeilingShort(reserved) && payer.signer; raises++) {
     const standing = await ledger.standing(accountId, key)
     const raised = standing ? shop.payers.raise(payer, standing, max) : null
     if (raised === 'impossible' || raised === null) break
-    if (raised !== 'enough') await ledger.acceptVoucher(raised)
-    reserved = await ledger.reserve(reservation, head.timestamp)
+    reserved = await ledger.reserve(raised === 'enough' ? reservation : { ...reservation, voucher: raised }, head.timestamp)
   }
   if (reserved.ok || reserved.reason === 'repeated') return reserved
   throw refusalOf(reserved, payer, reserved.reason === 'insufficient' ? await ledger.standing(accountId, key) : null)
@@ -90,15 +92,6 @@ async function reserve(
 
 function isCeilingShort(reserved: Reserved): boolean {
   return !reserved.ok && reserved.reason === 'insufficient' && reserved.limit === 'ceiling'
-}
-
-async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise<void> {
-  if (!voucher) return
-  const accepted = await shop.ledger.acceptVoucher(voucher)
-  if (accepted.ok) return
-  if (accepted.reason === 'account-unknown')
-    throw new GranaryError('account.unknown', 'This account is not known: deposit into it first.', { accountId })
-  // Requests run in parallel, so a lower voucher may simply have been overtaken; the ceiling kept is what counts.
 }
 
 function refusalOf(
@@ -144,27 +137,38 @@ function repeatOf(reserved: Repeated): Uint8Array {
   })
 }
 
-/** Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. */
-async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ result: JobResult; job: Job }> {
+/**
+ * Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. The first was
+ * chosen before the reservation, which says that the job leaves for it.
+ */
+async function dispatch(
+  shop: Shop,
+  order: Order,
+  { requestId, chosen }: { requestId: string; chosen: Candidate | null },
+): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
   let last: unknown = new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const affordable = candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
-    const chosen = chooseCandidate(affordable, Math.random)
-    if (!chosen) break
-    tried.add(chosen.worker.workerId)
-    const job = await jobFor(shop, order, { requestId, chosen })
-    await shop.ledger.dispatched(requestId, chosen.worker.provider)
+  let next = chosen
+  for (let attempt = 0; attempt < MAX_ATTEMPTS && next; attempt++) {
+    const { worker } = next
+    tried.add(worker.workerId)
+    const job = await jobFor(shop, order, { requestId, chosen: next })
+    if (attempt > 0) await shop.ledger.dispatched(requestId, worker.provider)
     try {
-      return { result: await shop.dispatcher.send(chosen.worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
+      return { result: await shop.dispatcher.send(worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
     } catch (error) {
       const again = error instanceof GranaryError && (error.code === 'provider.gone' || error.code === 'provider.busy')
       if (!again) throw error
-      shop.log.warn({ event: 'job.retried', requestId, provider: chosen.worker.provider, error })
+      shop.log.warn({ event: 'job.retried', requestId, provider: worker.provider, error })
       last = error
     }
+    next = chooseCandidate(affordableOf(shop, order, tried), Math.random)
   }
   throw last
+}
+
+function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {
+  return candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
 }
 
 async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
@@ -192,11 +196,7 @@ async function commit(
   const charged = priceOf(receipt.units, receipt.unitPrice)
   const { accountId, key } = payer
   const answerOf = (committed: Committed): Uint8Array => {
-    const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
-    const value = { jobHash, accountId, key, sequence: committed.sequence, charged, previousHead: committed.previousHead }
-    const collectorSignature = shop.collector.signingKey.sign(
-      digestOf('InferenceEscrow', 'Receipt', shop.escrow, value),
-    ).serialized
+    const collectorSignature = shop.signReceipt(digestOfStruct('InferenceEscrow', shop.escrow, committed.head))
     const answer: InferAnswer = {
       id: requestId,
       model: order.model.manifest.name,
@@ -220,7 +220,7 @@ async function commit(
         collectorSignature,
       },
     }
-    return toUtf8Bytes(JSON.stringify(answer))
+    return Buffer.from(JSON.stringify(answer))
   }
   const keepAnswer = payer.idempotencyKey !== null
   const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, keepAnswer })
@@ -232,4 +232,10 @@ async function commit(
     provider: receipt.provider,
   })
   return answer
+}
+
+/** Ids that begin with the time stand side by side in the ledger's indexes, so that a long history costs a new request nothing. */
+function newRequestId(): string {
+  const time = Date.now().toString(16).padStart(12, '0')
+  return `0x${time}${randomBytes(26).toString('hex')}`
 }

@@ -15,6 +15,8 @@ export interface Options {
   accounts: number
   /** Requests after which memory is compared, a tenth of them and all. */
   memoryRequests: number
+  /** A folder for a processor profile of the gateway, which then costs more. */
+  profile: string | null
 }
 
 export interface Window extends Load {
@@ -41,7 +43,7 @@ const API_KEYS = 64
 
 export function openContext(options: Options, progress: (line: string) => void): BenchContext {
   const stack = new AsyncDisposableStack()
-  const stage = once(async () => stack.use(await openStage(progress)))
+  const stage = once(async () => stack.use(await openStage(progress, options.profile)))
   const buyers = once(async () => {
     const { facts, port, rpcUrl, modelId } = await stage()
     const opened = stack.use(openBuyers())

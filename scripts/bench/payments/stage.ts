@@ -35,7 +35,7 @@ export interface Stage extends AsyncDisposable {
   select<Row extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<Row[]>
 }
 
-export async function openStage(onProgress: (line: string) => void): Promise<Stage> {
+export async function openStage(onProgress: (line: string) => void, profile: string | null): Promise<Stage> {
   const dir = mkdtempSync(join(tmpdir(), 'granary-bench-'))
   // Passable, or root's PostgreSQL, which runs as another user, has to put its data elsewhere.
   chmodSync(dir, 0o711)
@@ -50,7 +50,7 @@ export async function openStage(onProgress: (line: string) => void): Promise<Sta
   const { rpcUrl, databaseUrl } = await startState({ family, dir, ports })
   const deployment = await openDeployment({ dir, rpcUrl, keys, log, onProgress })
   onProgress('Starting gateway, indexer and settler')
-  await startServices({ family, dir, ports, keys, rpcUrl, databaseUrl })
+  await startServices({ family, dir, ports, keys, rpcUrl, databaseUrl, profile })
   const contracts = { ...deployment.contracts, Token: deployment.token }
   const chainId = BigInt(deployment.chainId)
   const world = stack.use(new World({ gatewayUrl: gatewayUrlOf(ports), rpcUrl, chainId, contracts }))
@@ -93,8 +93,9 @@ async function startServices(options: {
   keys: LocalKeys
   rpcUrl: string
   databaseUrl: string
+  profile: string | null
 }): Promise<void> {
-  const { family, dir, keys } = options
+  const { family, dir, keys, profile } = options
   const plans = planServices({ ...options, deployment: deploymentPath(dir), ipfsRpcUrl: null })
   const env = {
     ...plans.gateway.env,
@@ -102,6 +103,7 @@ async function startServices(options: {
     // The limits are per client address, and all buyers share one here.
     GRANARY_REQUESTS_PER_MINUTE: '10000000',
     GRANARY_RELAYS_PER_MINUTE: '100000',
+    ...(profile === null ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profile}` }),
   }
   await family.start({ name: 'gateway', module: join(import.meta.dirname, 'gateway-main.ts'), env }).ready
   await Promise.all([plans.indexer, plans.settler].map((plan) => family.start(plan).ready))

@@ -1,4 +1,5 @@
 import { verifyTypedData, Wallet } from 'ethers'
+import { recoverSigner } from '../../../services/adapters/signatures.ts'
 import { isVoucherGenuine, NO_USAGE } from '../../../services/core/accounts.ts'
 import { typedData, type Verifier } from '../../../services/core/messages.ts'
 import type { Voucher } from '../../../services/core/ports.ts'
@@ -23,7 +24,7 @@ export async function checksPerCoreSecond(seconds: number): Promise<{ ours: numb
     return verifyTypedData(domain, types, value, signature).toLowerCase() === key
   }
   return {
-    ours: perCoreSecond(vouchers, { check: (voucher) => isVoucherGenuine(voucher, escrow), seconds }),
+    ours: perCoreSecond(vouchers, { check: (voucher) => isVoucherGenuine(voucher, escrow, recoverSigner), seconds }),
     ethers: perCoreSecond(vouchers, { check: byEthers, seconds }),
   }
 }
