@@ -1,11 +1,11 @@
 import type { Wallet } from 'ethers'
-import { recoverSigner } from '../adapters/signatures.ts'
+import { nativeMacOf, recoverSigner } from '../adapters/signatures.ts'
 import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
 import { parseBody, VoucherHeader } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, type Verifier } from '../core/messages.ts'
 import type { KeyStanding, Ledger, Voucher } from '../core/ports.ts'
-import { macOf, sameMac, sessionHeaders } from '../core/sessions.ts'
+import { sameMac, sessionHeaders } from '../core/sessions.ts'
 import type { SessionBook } from './session-book.ts'
 import { readApiToken, sameHash, type Vault } from './vault.ts'
 
@@ -83,7 +83,7 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
       throw new GranaryError('request.malformed', 'Requests of a session need an Idempotency-Key: it makes each MAC unique.')
     const voucherHeader = single(request, sessionHeaders.voucher) ?? ''
     const { method, path, rawBody } = request
-    const expected = macOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
+    const expected = nativeMacOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
     if (!sameMac(expected, single(request, sessionHeaders.mac) ?? '')) {
       throw new GranaryError('credential.unknown', 'The MAC does not fit this request.', { session: sessionId })
     }

@@ -147,7 +147,7 @@ async function dispatch(
   { requestId, chosen }: { requestId: string; chosen: Candidate | null },
 ): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
-  let last: unknown = new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
+  let last: unknown = null
   let next = chosen
   for (let attempt = 0; attempt < MAX_ATTEMPTS && next; attempt++) {
     const { worker } = next
@@ -164,7 +164,7 @@ async function dispatch(
     }
     next = chooseCandidate(affordableOf(shop, order, tried), Math.random)
   }
-  throw last
+  throw last ?? new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
 }
 
 function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {

@@ -1,7 +1,7 @@
 import { keccak256 as ethersKeccak256, hexlify, TypedDataEncoder, type TypedDataField, verifyTypedData, Wallet } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { openSigner, recoverSigner } from '../../services/adapters/signatures.ts'
+import { nativeMacOf, openSigner, recoverSigner } from '../../services/adapters/signatures.ts'
 import { keccak256 } from '../../services/core/keccak.ts'
 import {
   type ContractName,
@@ -12,6 +12,8 @@ import {
   structHashOf,
   typedData,
 } from '../../services/core/messages.ts'
+
+import { macOf } from '../../services/core/sessions.ts'
 
 /** What is done by hand for speed gives what ethers gives. */
 const hex = (bytes: number) => fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((value) => hexlify(value))
@@ -73,6 +75,24 @@ describe('hashing by hand', () => {
       { usageHead: null },
     ]
     for (const change of [...wrong, ...others]) expect(() => hashOf(change)).toThrow(TypeError)
+  })
+})
+
+describe('native MACs', () => {
+  it('are those that a client computes', () => {
+    const text = fc.string({ maxLength: 40 })
+    const input = fc.record({
+      method: text,
+      path: text,
+      body: fc.uint8Array({ maxLength: 300 }),
+      idempotencyKey: text,
+      voucher: text,
+    })
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), input, (key, request) => {
+        expect(nativeMacOf(key, request)).toBe(macOf(key, request))
+      }),
+    )
   })
 })
 

@@ -17,8 +17,10 @@ CREATE INDEX "entries_of_batch" ON "entries"("batch_id") WHERE "batch_id" IS NOT
 ALTER TABLE "requests" DROP CONSTRAINT "requests_account_id_fkey";
 ALTER TABLE "receipts" DROP CONSTRAINT "receipts_request_id_fkey";
 
--- Answers stay in their row as they are: compressing each would cost more than it saves.
-ALTER TABLE "requests" SET (toast_tuple_target = 8160);
+-- Answers are most of a request's bytes: they stand beside the row, which is written anew with each state, and as they are,
+-- since compressing each would cost more than it saves.
+ALTER TABLE "requests" ALTER COLUMN "answer" SET STORAGE EXTERNAL;
+ALTER TABLE "requests" SET (toast_tuple_target = 1024);
 
 -- Accounts with limits of their own are judged one request at a time. There are no such limits here yet.
 CREATE FUNCTION accounts_with_limits(ids text[]) RETURNS SETOF text LANGUAGE sql STABLE AS $$ SELECT NULL::text WHERE false $$;
@@ -87,7 +89,8 @@ END $$;
 
 -- Charges delivered requests, each with its place in its account's chain of receipts, which the gateway has computed from the
 -- head that it knew. An account whose head has moved since, or of whose requests one is not open any more, is left out whole.
--- Names what it has committed.
+-- Names what it has committed. (`state < 'COMMITTED'` means RESERVED or DISPATCHED too, but keeps the planner from looking through
+-- all that is running where it has the request's id.)
 CREATE FUNCTION commit_batch(
   p_request text[], p_account text[], p_key text[], p_sequence bigint[], p_previous_head text[], p_head text[], p_charged numeric[],
   p_provider text[], p_model text[], p_purpose int[], p_served_at bigint[], p_receipt jsonb[], p_signature text[], p_answer text[]
@@ -104,8 +107,10 @@ BEGIN
     FROM unnest(p_request, p_account, p_key, p_sequence, p_previous_head, p_charged, p_model, p_purpose)
       AS i(request_id, account_id, key, sequence, previous_head, charged, model_id, purpose)
     JOIN accounts a ON a.account_id = i.account_id
+    LEFT JOIN keys k ON k.account_id = i.account_id AND k.key = i.key
     LEFT JOIN requests q ON q.request_id = i.request_id AND q.account_id = i.account_id AND q.key = i.key
-      AND q.state IN ('RESERVED', 'DISPATCHED') AND i.charged BETWEEN 0 AND q.max AND q.model_id = i.model_id AND q.purpose = i.purpose
+      AND q.state < 'COMMITTED' AND k.key IS NOT NULL AND i.charged BETWEEN 0 AND q.max
+      AND q.model_id = i.model_id AND q.purpose = i.purpose
     WHERE NOT EXISTS (SELECT FROM accounts_with_limits(p_account) AS l(account_id) WHERE l.account_id = i.account_id)
     GROUP BY i.account_id
     HAVING count(*) = count(q.request_id) AND bool_or(i.sequence = a.sequence + 1 AND i.previous_head = a.head)
@@ -120,18 +125,15 @@ BEGIN
     WHERE i.account_id = ANY(taken)
   ), charge AS (
     UPDATE requests q SET state = 'COMMITTED', charged = i.charged, provider = i.provider, answer = decode(i.answer, 'hex'), reason = NULL
-    FROM item i WHERE q.request_id = i.request_id AND q.state IN ('RESERVED', 'DISPATCHED') RETURNING q.request_id
+    FROM item i WHERE q.request_id = i.request_id AND q.state < 'COMMITTED' RETURNING q.request_id
   ), receipt AS (
     INSERT INTO receipts (request_id, account_id, sequence, previous_head, head, served_at, receipt, provider_signature)
     SELECT i.request_id, i.account_id, i.sequence, i.previous_head, i.head, i.served_at, i.receipt, i.signature FROM item i
   ), spending AS (
-    INSERT INTO keys (account_id, key, spent)
-    SELECT i.account_id, i.key, sum(i.charged) + max(CASE WHEN i.key = a.payer THEN a.chain_own_spent ELSE 0 END)
-    FROM item i JOIN accounts a ON a.account_id = i.account_id GROUP BY i.account_id, i.key ORDER BY i.account_id, i.key
-    ON CONFLICT (account_id, key) DO UPDATE SET spent = (
-      SELECT greatest(keys.spent, keys.chain_spent, CASE WHEN excluded.key = a.payer THEN a.chain_own_spent ELSE 0 END)
-        + excluded.spent - CASE WHEN excluded.key = a.payer THEN a.chain_own_spent ELSE 0 END
-      FROM accounts a WHERE a.account_id = excluded.account_id)
+    UPDATE keys k SET spent = greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged
+    FROM (SELECT i.account_id, i.key, sum(i.charged) AS charged FROM item i GROUP BY i.account_id, i.key) t
+    JOIN accounts a ON a.account_id = t.account_id
+    WHERE k.account_id = t.account_id AND k.key = t.key
   ), entry AS (
     INSERT INTO entries (request_id, ledger_account, amount)
     SELECT i.request_id, e.ledger_account, e.amount FROM item i CROSS JOIN LATERAL (VALUES

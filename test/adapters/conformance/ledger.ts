@@ -3,6 +3,7 @@ import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
+import { ledgerParallel } from './ledger-parallel.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
 
@@ -15,6 +16,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     })
     ledgerReserving(() => opened)
     ledgerCommitting(() => opened)
+    ledgerParallel(() => opened)
     ledgerSettling(() => opened)
     ledgerHistories(() => opened)
     ledgerMirror(() => opened.ledger)
