@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox'
+import { Compile, type Validator } from 'typebox/compile'
 import { Value } from 'typebox/value'
 import { GranaryError } from './errors.ts'
 
@@ -119,9 +120,20 @@ export const AdmissionBody = Type.Object({ account: Address, nullifier: Hex32, d
 /** The voucher header: base64url of this as JSON. */
 export const VoucherHeader = Type.Object({ ceiling: Amount, usageHead: Hex32, signature: Signature })
 
+const validators = new WeakMap<TSchema, Validator>()
+
+/** Schemas are constants: each is compiled when it is first used. */
+function validatorOf(schema: TSchema): Validator {
+  const known = validators.get(schema)
+  if (known) return known
+  const compiled = Compile(schema) as Validator
+  validators.set(schema, compiled)
+  return compiled
+}
+
 /** Parses what came from outside; the first violation is named. */
 export function parseBody<S extends TSchema>(schema: S, value: unknown): Static<S> {
-  if (Value.Check(schema, value)) return value as Static<S>
+  if (validatorOf(schema).Check(value)) return value as Static<S>
   const first = Value.Errors(schema, value)[0]
   const where = first?.instancePath || '/'
   throw new GranaryError('request.malformed', `The request body is invalid at ${where}: ${first?.message ?? 'wrong form'}.`, {

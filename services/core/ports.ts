@@ -216,6 +216,10 @@ export interface Reservation {
   max: bigint
   /** The gateway process that answers for the reservation; its leftovers are released when it starts again. */
   owner: string
+  /** The job leaves for `provider` as soon as this is durable: saves the call of `dispatched`. */
+  dispatched?: boolean
+  /** Of the same account and key, its signature checked: kept as by `acceptVoucher`, whatever becomes of the reservation. */
+  voucher?: Voucher
 }
 
 export type Reserved =
@@ -242,7 +246,7 @@ export interface Delivery {
   charged: bigint
   receipt: JobReceipt
   providerSignature: string
-  /** Makes the answer once its place in the account's receipts is known; called inside the transaction, so it must be quick and pure. */
+  /** Makes the answer from its place in the account's receipts; called again when that place was taken meanwhile, so it must be quick and pure. */
   answerOf: (committed: Committed) => Uint8Array
   /** Seals the answer for the database, so that a repeat of the request can be given it; null: it is not kept. */
   sealAnswer: ((answer: Uint8Array) => Uint8Array) | null

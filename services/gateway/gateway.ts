@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
+import { openSigner } from '../adapters/signatures.ts'
 import type { AccountConfig, Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import { openApp } from './app.ts'
 import { openCallers } from './callers.ts'
@@ -75,7 +76,6 @@ export async function openGateway(
     sessionKey: vault.sessionPublicKey,
   }
   const purposes = openPurposes({ chain, maxAgeMs: PURPOSES_AGE_MS })
-  const { collector: collectorWallet } = config
   const shop: Shop = {
     ledger,
     dispatcher,
@@ -85,7 +85,7 @@ export async function openGateway(
     purposes,
     releases,
     repeats,
-    collector: collectorWallet,
+    signReceipt: openSigner(config.collector.privateKey),
     escrow,
     owner,
     jobTimeoutMs: config.jobTimeoutMs,

@@ -1,10 +1,11 @@
 import type { Wallet } from 'ethers'
+import { nativeMacOf, recoverSigner } from '../adapters/signatures.ts'
 import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
 import { parseBody, VoucherHeader } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, type Verifier } from '../core/messages.ts'
 import type { KeyStanding, Ledger, Voucher } from '../core/ports.ts'
-import { macOf, sameMac, sessionHeaders } from '../core/sessions.ts'
+import { sameMac, sessionHeaders } from '../core/sessions.ts'
 import type { SessionBook } from './session-book.ts'
 import { NOBODY, readApiToken, sameHash, type Vault } from './vault.ts'
 
@@ -94,13 +95,13 @@ export function openPayerBook(options: {
       throw new GranaryError('request.malformed', 'Requests of a session need an Idempotency-Key: it makes each MAC unique.')
     const voucherHeader = single(request, sessionHeaders.voucher) ?? ''
     const { method, path, rawBody } = request
-    const expected = macOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
+    const expected = nativeMacOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
     if (!sameMac(expected, single(request, sessionHeaders.mac) ?? '')) {
       throw new GranaryError('credential.unknown', 'The MAC does not fit this request.', { session: sessionId })
     }
     const { accountId, key } = session
     const voucher = voucherHeader === '' ? null : readVoucher(voucherHeader, { accountId, key })
-    if (voucher && !isVoucherGenuine(voucher, escrow))
+    if (voucher && !isVoucherGenuine(voucher, escrow, recoverSigner))
       throw new GranaryError('voucher.forged', 'The voucher is not signed by its key.', { accountId, key })
     return { accountId, key, models: [], purposes: [], jurisdictions: [], idempotencyKey, voucher, signer: null }
   }

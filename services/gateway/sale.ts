@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { toUtf8Bytes } from 'ethers'
 import type { InferAnswer } from '../core/api.ts'
 import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, structHashOf } from '../core/messages.ts'
+import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
 import type { Committed, Job, JobResult, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
@@ -18,6 +17,8 @@ const MAX_RAISES = 16
 /** A repeat may find its forerunner released, reserve anew, and be overtaken by another repeat. */
 const MAX_TURNS = 4
 
+const NO_PROVIDER = `0x${'00'.repeat(20)}`
+
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
 /** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
@@ -26,9 +27,11 @@ export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ an
   const { accountId, key, idempotencyKey } = payer
   const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
   for (let turn = 0; turn < MAX_TURNS; turn++) {
-    const requestId = `0x${randomBytes(32).toString('hex')}`
-    const reserved = await reserveOrRelease(shop, order, { payer, requestId, identity })
-    if (reserved.ok) return { answer: await perform(shop, order, { payer, requestId, identity }), repeated: false }
+    const requestId = newRequestId()
+    const chosen = chooseCandidate(affordableOf(shop, order, new Set()), Math.random)
+    const sale = { payer, requestId, identity, chosen }
+    const reserved = await reserveOrRelease(shop, order, sale)
+    if (reserved.ok) return { answer: await perform(shop, order, sale), repeated: false }
     const answer = identity && (await shop.repeats.answer(reserved, identity))
     if (answer) return { answer, repeated: true }
   }
@@ -41,6 +44,8 @@ interface Sale {
   requestId: string
   /** null: the client can't repeat it. */
   identity: Identity | null
+  /** For whom the job leaves first. */
+  chosen: Candidate | null
 }
 
 async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
@@ -55,7 +60,7 @@ async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{
 
 async function perform(shop: Shop, order: Order, sale: Sale): Promise<Uint8Array> {
   try {
-    const { result, job } = await dispatch(shop, order, sale.requestId)
+    const { result, job } = await dispatch(shop, order, sale)
     return await commit(shop, { order, result, job, ...sale })
   } catch (error) {
     await shop.releases.release(sale.requestId, error instanceof GranaryError ? error.code : 'internal')
@@ -78,10 +83,9 @@ function checkScope({ model, purpose, jurisdiction }: Order, { models, purposes,
   }
 }
 
-async function reserve(shop: Shop, order: Order, { payer, requestId, identity }: Sale): Promise<{ ok: true } | Repeated> {
+async function reserve(shop: Shop, order: Order, { payer, requestId, identity, chosen }: Sale): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
-  if (voucher) await acceptVoucher(shop, payer)
   const head = await shop.consent.require({
     modelId: order.model.modelId,
     purpose: order.purpose,
@@ -89,7 +93,7 @@ async function reserve(shop: Shop, order: Order, { payer, requestId, identity }:
   })
   const { quote, bodyHash, purpose } = order
   const { modelId, units, unitPrice, max } = quote
-  const provider = '0x0000000000000000000000000000000000000000'
+  const provider = chosen?.worker.provider ?? NO_PROVIDER
   const idempotencyKey = identity?.digest ?? requestId
   const reservation = {
     requestId,
@@ -104,15 +108,16 @@ async function reserve(shop: Shop, order: Order, { payer, requestId, identity }:
     unitPrice,
     max,
     owner: shop.owner,
+    dispatched: chosen !== null,
   }
-  let reserved = await ledger.reserve(reservation, head.timestamp)
+  // A lower voucher than the one kept may simply have been overtaken: the ceiling kept is what counts.
+  let reserved = await ledger.reserve(voucher ? { ...reservation, voucher } : reservation, head.timestamp)
   // Others on the same key may take the room that a raise has made, so it can take several.
   for (let raises = 0; raises < MAX_RAISES && isCeilingShort(reserved) && payer.signer; raises++) {
     const standing = await ledger.standing(accountId, key)
     const raised = standing ? shop.payers.raise(payer, standing, max) : null
     if (raised === 'impossible' || raised === null) break
-    if (raised !== 'enough') await ledger.acceptVoucher(raised)
-    reserved = await ledger.reserve(reservation, head.timestamp)
+    reserved = await ledger.reserve(raised === 'enough' ? reservation : { ...reservation, voucher: raised }, head.timestamp)
   }
   if (reserved.ok || reserved.reason === 'repeated') return reserved
   throw refusalOf(reserved, payer, reserved.reason === 'insufficient' ? await ledger.standing(accountId, key) : null)
@@ -122,36 +127,38 @@ function isCeilingShort(reserved: Reserved): boolean {
   return !reserved.ok && reserved.reason === 'insufficient' && reserved.limit === 'ceiling'
 }
 
-async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise<void> {
-  if (!voucher) return
-  const accepted = await shop.ledger.acceptVoucher(voucher)
-  if (accepted.ok) return
-  if (accepted.reason === 'account-unknown')
-    throw new GranaryError('account.unknown', 'This account is not known: deposit into it first.', { accountId })
-  // Requests run in parallel, so a lower voucher may simply have been overtaken; the ceiling kept is what counts.
-}
-
-/** Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. */
-async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ result: JobResult; job: Job }> {
+/**
+ * Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. The first was
+ * chosen before the reservation, which says that the job leaves for it.
+ */
+async function dispatch(
+  shop: Shop,
+  order: Order,
+  { requestId, chosen }: { requestId: string; chosen: Candidate | null },
+): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
-  let last: unknown = new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const affordable = candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
-    const chosen = chooseCandidate(affordable, Math.random)
-    if (!chosen) break
-    tried.add(chosen.worker.workerId)
-    const job = await jobFor(shop, order, { requestId, chosen })
-    await shop.ledger.dispatched(requestId, chosen.worker.provider)
+  let last: unknown = null
+  let next = chosen
+  for (let attempt = 0; attempt < MAX_ATTEMPTS && next; attempt++) {
+    const { worker } = next
+    tried.add(worker.workerId)
+    const job = await jobFor(shop, order, { requestId, chosen: next })
+    if (attempt > 0) await shop.ledger.dispatched(requestId, worker.provider)
     try {
-      return { result: await shop.dispatcher.send(chosen.worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
+      return { result: await shop.dispatcher.send(worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
     } catch (error) {
       const again = error instanceof GranaryError && (error.code === 'provider.gone' || error.code === 'provider.busy')
       if (!again) throw error
-      shop.log.warn({ event: 'job.retried', requestId, provider: chosen.worker.provider, error })
+      shop.log.warn({ event: 'job.retried', requestId, provider: worker.provider, error })
       last = error
     }
+    next = chooseCandidate(affordableOf(shop, order, tried), Math.random)
   }
-  throw last
+  throw last ?? new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
+}
+
+function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {
+  return candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
 }
 
 async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
@@ -173,17 +180,13 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
 
 async function commit(
   shop: Shop,
-  { order, payer, requestId, identity, result, job }: Sale & { order: Order; result: JobResult; job: Job },
+  { order, payer, requestId, identity, result, job }: Omit<Sale, 'chosen'> & { order: Order; result: JobResult; job: Job },
 ): Promise<Uint8Array> {
   const { receipt, signature, outputs } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
   const { accountId, key } = payer
   const answerOf = (committed: Committed): Uint8Array => {
-    const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
-    const value = { jobHash, accountId, key, sequence: committed.sequence, charged, previousHead: committed.previousHead }
-    const collectorSignature = shop.collector.signingKey.sign(
-      digestOf('InferenceEscrow', 'Receipt', shop.escrow, value),
-    ).serialized
+    const collectorSignature = shop.signReceipt(digestOfStruct('InferenceEscrow', shop.escrow, committed.head))
     const answer: InferAnswer = {
       id: requestId,
       model: order.model.manifest.name,
@@ -207,7 +210,7 @@ async function commit(
         collectorSignature,
       },
     }
-    return toUtf8Bytes(JSON.stringify(answer))
+    return Buffer.from(JSON.stringify(answer))
   }
   const sealAnswer = identity && shop.repeats.sealing(identity)
   const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, sealAnswer })
@@ -219,4 +222,10 @@ async function commit(
     provider: receipt.provider,
   })
   return answer
+}
+
+/** Ids that begin with the time stand side by side in the ledger's indexes, so that a long history costs a new request nothing. */
+function newRequestId(): string {
+  const time = Date.now().toString(16).padStart(12, '0')
+  return `0x${time}${randomBytes(26).toString('hex')}`
 }

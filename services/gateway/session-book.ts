@@ -1,7 +1,8 @@
+import { recoverSigner } from '../adapters/signatures.ts'
 import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, signerOf, type Verifier } from '../core/messages.ts'
+import { digestOf, type Verifier } from '../core/messages.ts'
 import type { AccountConfig } from '../core/ports.ts'
 import { deriveMacKey } from '../core/sessions.ts'
 import type { Vault } from './vault.ts'
@@ -47,7 +48,7 @@ export function openSessionBook(options: {
       const key = body.key.toLowerCase()
       const value = { accountId, key, ephemeralKey: body.ephemeralKey, expiresAt: body.expiresAt }
       const sessionId = digestOf('InferenceEscrow', 'Session', escrow, value)
-      if (signerOf(sessionId, body.signature)?.toLowerCase() !== key) {
+      if (recoverSigner(sessionId, body.signature) !== key) {
         throw new GranaryError('credential.unknown', 'The session is not signed by its key.', { key })
       }
       const macKey = agree({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })

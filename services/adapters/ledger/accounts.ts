@@ -99,7 +99,8 @@ async function insertAccount(query: Query, accountId: string, config: AccountCon
   )
 }
 
-async function keepBest(
+/** A lower or equal voucher changes nothing. */
+export async function keepBest(
   query: Query,
   { accountId, key, ceiling, usageHead, signature }: Voucher,
 ): Promise<{ ok: true } | { ok: false; reason: 'backwards'; ceiling: bigint }> {

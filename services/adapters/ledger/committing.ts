@@ -1,9 +1,15 @@
 import { GranaryError } from '../../core/errors.ts'
 import { structHashOf } from '../../core/messages.ts'
-import type { Committed, Delivery, JobReceipt, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
+import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
 import type { AccountRow } from './accounts.ts'
+import { type Charged, commitTogether, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
+import { openGroup } from './group.ts'
 import { countSpending } from './limits.ts'
+import { openReceiptHeads } from './receipt-heads.ts'
+import type { RunningRequests } from './running-requests.ts'
+
+const GROUP = { most: 256, waiting: 10_000 }
 
 interface OpenRequest {
   key: string
@@ -30,9 +36,17 @@ export const ledgerAccount = {
 }
 
 /** Chapter 4, the last step: a delivered job gets its place in the account's receipts and is charged, once. */
-export function openCommits({ query, transaction }: Database): Pick<SellingLedger, 'commit' | 'statement'> {
+export function openCommits(
+  { query, transaction }: Database,
+  running: RunningRequests,
+): Pick<SellingLedger, 'commit' | 'statement'> {
+  const charging = { query, running, heads: openReceiptHeads(query) }
   return {
-    commit: (delivery) => transaction((under) => commit(under, delivery)),
+    commit: openGroup<Delivery, Charged>({
+      ...GROUP,
+      together: (deliveries) => commitTogether(charging, deliveries),
+      alone: (delivery) => transaction((under) => commit(under, delivery)),
+    }),
 
     async statement(accountId, { limit, before, key }) {
       const { rows } = await query<StatementRow>(
@@ -48,8 +62,8 @@ export function openCommits({ query, transaction }: Database): Pick<SellingLedge
   }
 }
 
-async function commit(query: Query, delivery: Delivery): Promise<Committed & { answer: Uint8Array }> {
-  const { requestId, charged, receipt, answerOf, sealAnswer } = delivery
+async function commit(query: Query, delivery: Delivery): Promise<Charged> {
+  const { requestId, charged, receipt, answerOf } = delivery
   const account = await lockAccountOf(query, requestId)
   const request = await lockRequest(query, requestId)
   const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
@@ -78,7 +92,7 @@ async function commit(query: Query, delivery: Delivery): Promise<Committed & { a
   const sequence = BigInt(account.sequence) + 1n
   const committed = { sequence, previousHead: account.head, head: headOf(sequence, account.head) }
   const answer = answerOf(committed)
-  await write(query, { account, request, delivery, committed, answer: sealAnswer ? sealAnswer(answer) : null })
+  await write(query, { account, request, delivery, committed, answer: storedAnswerOf(delivery, answer) })
   if (account.limited) {
     await countSpending(query, {
       accountId: account.account_id,
@@ -156,7 +170,7 @@ async function write(
       committed.previousHead,
       committed.head,
       receipt.servedAt,
-      toJson(receipt),
+      receiptJson(receipt),
       providerSignature,
       request.key,
       request.key === account.payer ? account.chain_own_spent : '0',
@@ -164,10 +178,6 @@ async function write(
       ledgerAccount.lane(receipt.modelId, receipt.provider),
     ],
   )
-}
-
-function toJson(receipt: JobReceipt): string {
-  return JSON.stringify({ ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() })
 }
 
 interface StatementRow {

@@ -8,6 +8,7 @@ import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
 import { openReservations } from './reserving.ts'
+import { openRunningRequests } from './running-requests.ts'
 import { openSealed } from './sealed.ts'
 import { openSettlement } from './settlement.ts'
 import { openUsage } from './usage.ts'
@@ -20,10 +21,11 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
   const applied = await migrate(url)
   if (applied.length > 0) log?.info({ event: 'ledger.migrated', applied })
   const database = openDatabase({ url, log, ...(connections === undefined ? {} : { connections }) })
+  const running = openRunningRequests()
   return {
     ...openAccounts(database),
-    ...openReservations(database),
-    ...openCommits(database),
+    ...openReservations(database, running),
+    ...openCommits(database, running),
     ...openCredentials(database),
     ...openLimits(database),
     ...openUsage(database),

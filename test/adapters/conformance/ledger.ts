@@ -4,6 +4,7 @@ import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
+import { ledgerParallel } from './ledger-parallel.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
 import { ledgerUsage } from './ledger-usage.ts'
@@ -17,6 +18,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     })
     ledgerReserving(() => opened)
     ledgerCommitting(() => opened)
+    ledgerParallel(() => opened)
     ledgerSettling(() => opened)
     ledgerLimits(() => opened)
     ledgerUsage(() => opened)
