@@ -1,10 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { bearer } from '../edges/support/scene.ts'
 import { expectProblem, type Reply } from '../edges/support/wire.ts'
 import { type Counter, type Customer, masterKey, NOON, openCounter, PRICE } from './support/counter.ts'
 
 const DAY = 86_400
 const mood = (text: string | string[] = 'hello') => ({ model: 'mood', inputs: { text } })
+
+vi.setConfig({ testTimeout: 120_000 })
+/** For a machine that is busy with other things. */
+const PATIENT = { timeout: 30_000 }
 
 describe('API keys', () => {
   let counter: Counter
@@ -121,7 +125,7 @@ describe('API keys', () => {
     const { apiKey, keyId } = await payer.apiKey()
     const gate = counter.closeGate()
     const running = Array.from({ length: 8 }, () => buy(apiKey))
-    await expect.poll(gate.jobs).toBe(8)
+    await expect.poll(gate.jobs, PATIENT).toBe(8)
     expect(await payer.granary.account.revokeApiKey(keyId)).toMatchObject({ onChain: true })
     const late = await Promise.all(Array.from({ length: 16 }, () => buy(apiKey)))
     for (const reply of late) expectProblem(reply, 401, 'credential.ended')
@@ -216,7 +220,7 @@ describe('API keys', () => {
       if (reply.status !== 200) refused.push(reply)
       return reply.status
     })
-    await expect.poll(() => refused.length, { timeout: 20_000 }).toBe(60)
+    await expect.poll(() => refused.length, PATIENT).toBe(60)
     gate.open()
     expect((await Promise.all(replies)).filter((status) => status === 200)).toHaveLength(4)
     for (const reply of refused) expectProblem(reply, 429, 'parallel.limited')

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Wallet } from 'ethers'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openForgetting } from '../../services/gateway/forgetting.ts'
 import { identityOf, paymentIdempotencyKey } from '../../services/gateway/repeats.ts'
 import { hex } from '../adapters/conformance/ledger-acts.ts'
@@ -13,6 +13,10 @@ import { type Counter, type Customer, masterKey, NOON, openCounter, PRICE } from
 import { silent } from './support/marketplace.ts'
 
 const mood = (text: string) => ({ model: 'mood', inputs: { text } })
+
+vi.setConfig({ testTimeout: 120_000 })
+/** For a machine that is busy with other things. */
+const PATIENT = { timeout: 30_000 }
 
 describe('the same request again', () => {
   let counter: Counter
@@ -55,7 +59,7 @@ describe('the same request again', () => {
     const headers = once()
     const gate = counter.closeGate()
     const first = counter.send({ body: mood('one'), headers })
-    await expect.poll(gate.jobs).toBe(1)
+    await expect.poll(gate.jobs, PATIENT).toBe(1)
     expectProblem(await counter.send({ body: mood('other'), headers }), 409, 'idempotency.conflict')
     gate.open()
     expect((await first).status).toBe(200)
@@ -67,7 +71,7 @@ describe('the same request again', () => {
     const headers = once()
     const gate = counter.closeGate()
     const first = counter.send({ body: mood('slow'), headers })
-    await expect.poll(gate.jobs).toBe(1)
+    await expect.poll(gate.jobs, PATIENT).toBe(1)
     const init = {
       method: 'POST',
       headers: { ...headers, 'content-type': 'application/json' },
@@ -87,12 +91,12 @@ describe('the same request again', () => {
     const headers = once()
     const gate = counter.closeGate()
     const first = counter.send({ body: mood('released'), headers })
-    await expect.poll(gate.jobs).toBe(1)
+    await expect.poll(gate.jobs, PATIENT).toBe(1)
     const repeat = counter.send({ body: mood('released'), headers })
     const [line] = await running(counter.databaseUrl)
     await counter.ledger.release(line ?? '', 'test')
     // The second job waits at the same gate.
-    await expect.poll(gate.jobs, { timeout: 5000 }).toBe(2)
+    await expect.poll(gate.jobs, PATIENT).toBe(2)
     gate.open()
     const [lost, answered] = await Promise.all([first, repeat])
     expectProblem(lost, 500, 'internal')

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Wallet } from 'ethers'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { masterKeys } from '../../services/adapters/settings.ts'
 import type { SealedLedger } from '../../services/core/ports.ts'
 import { resealAll } from '../../services/gateway/resealing.ts'
@@ -12,6 +12,9 @@ import { openVault } from '../../services/gateway/vault.ts'
 import { run } from '../edges/support/run.ts'
 import { bearer } from '../edges/support/scene.ts'
 import { type Counter, type Customer, masterKey, openCounter } from './support/counter.ts'
+
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 })
 
 const OLD = masterKey('a1')
 const NEW = masterKey('b2')

@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { formatDollars } from '../../services/core/money.ts'
 import { bearer } from '../edges/support/scene.ts'
 import { expectProblem } from '../edges/support/wire.ts'
 import { type Counter, type Customer, NOON, openCounter, PRICE } from './support/counter.ts'
+
+// A busy machine takes its time.
+vi.setConfig({ testTimeout: 120_000 })
 
 const DAY = 86_400
 const HOSTILE = '=HYPERLINK("x"),<script>alert(1)</script>'
