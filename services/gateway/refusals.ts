@@ -6,7 +6,9 @@ import type { Payer } from './payer.ts'
 type Refused = Exclude<Reserved, { ok: true } | { reason: 'repeated' }>
 
 /** Why nothing was reserved, in the caller's words; `standing` for what is missing where money is short. */
-export function refusalOf(reserved: Refused, { accountId, key }: Payer, standing: KeyStanding | null): GranaryError {
+export function refusalOf(reserved: Refused, { accountId, key, signer }: Payer, standing: KeyStanding | null): GranaryError {
+  // Who holds an API key learns nothing of the rest of the account.
+  const isHolder = signer !== null
   switch (reserved.reason) {
     case 'conflict':
       return new GranaryError('idempotency.conflict', 'This Idempotency-Key was used for another body.', {
@@ -20,14 +22,14 @@ export function refusalOf(reserved: Refused, { accountId, key }: Payer, standing
         key,
       })
     case 'limited':
-      return limitedBy(reserved.reached, { accountId, key })
+      return limitedBy(reserved.reached, { accountId, key, isHolder })
     case 'insufficient': {
       const { limit, available, required } = reserved
       const code = limit === 'ceiling' ? 'voucher.stale' : 'payment.insufficient'
       const what = { ceiling: 'signed ceiling', cap: "key's cap", deposit: 'deposit' }[limit]
       return new GranaryError(code, `The ${what} does not cover this request.`, {
         limit,
-        available: available.toString(),
+        ...(limit === 'deposit' && isHolder ? {} : { available: available.toString() }),
         required: required.toString(),
         // The least ceiling with which the request would pass now.
         ...(standing ? { signAtLeast: (standing.spent + standing.reserved + required).toString() } : {}),
@@ -38,13 +40,16 @@ export function refusalOf(reserved: Refused, { accountId, key }: Payer, standing
   }
 }
 
-function limitedBy(reached: LimitReached, whose: { accountId: string; key: string }): GranaryError {
+function limitedBy(
+  reached: LimitReached,
+  { isHolder, ...whose }: { accountId: string; key: string; isHolder: boolean },
+): GranaryError {
   const { of, limit, most, used, resetsAt, resetsInSeconds } = reached
   const facts = {
     limit,
     of,
     most: most.toString(),
-    used: used.toString(),
+    ...(of === 'account' && isHolder ? {} : { used: used.toString() }),
     ...(resetsAt === null ? {} : { resetsAt }),
     retryAfterSeconds: resetsInSeconds ?? 1,
     ...whose,

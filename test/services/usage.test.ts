@@ -87,6 +87,20 @@ describe('usage and bills', () => {
     }
   })
 
+  it('tells an API key that the account is short, not how much of it is left or used', async () => {
+    const poor = await counter.customer(PRICE - 1n)
+    const { apiKey } = await poor.apiKey({ cap: 10n * PRICE })
+    const body = { model: 'mood', inputs: { text: 'x' } }
+    const short = expectProblem(await counter.send({ body, headers: bearer(apiKey) }), 402, 'payment.insufficient')
+    expect(short).toMatchObject({ limit: 'deposit', required: PRICE.toString() })
+    expect(short).not.toHaveProperty('available')
+    await payer.granary.account.setLimits(null, { budgetPerMonth: 1n })
+    const spent = expectProblem(await counter.send({ body, headers: bearer(first.apiKey) }), 402, 'budget.exhausted')
+    await payer.granary.account.setLimits(null, {})
+    expect(spent).toMatchObject({ of: 'account', limit: 'budgetPerMonth' })
+    expect(spent).not.toHaveProperty('used')
+  })
+
   it('writes CSV that no spreadsheet takes for a formula', async () => {
     const csv = await payer.granary.account.books.usageCsv({ from: '2026-11-22', key: second.key })
     const [head, row, end] = csv.split('\r\n')
