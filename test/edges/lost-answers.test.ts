@@ -22,9 +22,10 @@ describe('a ledger whose answers get lost', () => {
     const ledger = { reserve: ({ requestId }: { requestId: string }) => reserve(requestId), release }
     releases = new Releases({ ledger, log, retryMs: 10, settledMs: 50 })
     const consent = { require: async () => ({ number: 1, timestamp: 1 }) }
-    return { ledger, releases, consent, owner: 'test', log } as unknown as Shop
+    const dispatcher = { workers: () => [] }
+    return { ledger, releases, consent, dispatcher, owner: 'test', log } as unknown as Shop
   }
-  const order = { model: {}, quote: { modelId: '0x', units: 1n, unitPrice: 1n, max: 1n } } as unknown as Order
+  const order = { model: { manifest: {} }, quote: { modelId: '0x', units: 1n, unitPrice: 1n, max: 1n } } as unknown as Order
   const payer = { accountId: '0x', key: '0x', models: [], purposes: [], idempotencyKey: null, voucher: null, signer: null }
   const refused = (shop: Shop) => sell(shop, order, payer).catch((error: unknown) => error)
 
