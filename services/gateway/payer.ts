@@ -1,5 +1,5 @@
 import type { Wallet } from 'ethers'
-import { nativeMacOf, recoverSigner } from '../adapters/signatures.ts'
+import { nativeMacOf, openSigner, recoverSigner } from '../adapters/signatures.ts'
 import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
 import { parseBody, VoucherHeader } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
@@ -21,8 +21,8 @@ export interface Payer {
   idempotencyKey: string | null
   /** Came with the request, genuine. */
   voucher: Voucher | null
-  /** API keys: the gateway signs ceilings with the key it holds. */
-  signer: Wallet | null
+  /** API keys: the gateway signs ceilings with the key it holds, which is opened when that is needed. */
+  signer: (() => Wallet) | null
 }
 
 export interface IncomingRequest {
@@ -39,8 +39,8 @@ export interface PayerBook {
   raise(payer: Payer, standing: KeyStanding, max: bigint): Voucher | 'enough' | 'impossible'
 }
 
-/** An API key's ceiling is signed this many requests ahead, as the SDK does. */
-const AHEAD = 16n
+/** An API key's ceiling is signed this many requests ahead: the gateway could sign up to the key's cap at any time, so it risks nobody's money. */
+const AHEAD = 256n
 const MAX_HEADER = 4096
 
 export function openPayerBook(options: {
@@ -80,7 +80,7 @@ export function openPayerBook(options: {
       jurisdictions,
       idempotencyKey: checkIdempotencyKey(idempotencyKey),
       voucher: null,
-      signer: vault.open(stored.sealedPrivateKey, stored.keyId),
+      signer: () => vault.open(stored.sealedPrivateKey, stored.keyId),
     }
   }
 
@@ -111,7 +111,7 @@ export function openPayerBook(options: {
     if (ceiling === null || payer.signer === null) return 'impossible'
     if (standing.spent + standing.reserved + max <= standing.ceiling) return 'enough'
     const value = { accountId: payer.accountId, key: payer.key, ceiling, usageHead: standing.usageHead }
-    const signature = payer.signer.signingKey.sign(digestOf('InferenceEscrow', 'Voucher', escrow, value)).serialized
+    const signature = openSigner(payer.signer().privateKey)(digestOf('InferenceEscrow', 'Voucher', escrow, value))
     return { ...value, signature }
   }
 

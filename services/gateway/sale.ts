@@ -164,6 +164,7 @@ function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Can
 async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
   const { model, purpose, jurisdiction, inputs, quote } = order
   const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
+  const salts = randomBytes(64).toString('hex')
   return {
     jobId: requestId,
     modelId: model.modelId,
@@ -172,8 +173,8 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
     consentBlock: head.number,
     units: quote.units,
     unitPrice: chosen.unitPrice,
-    inputSalt: `0x${randomBytes(32).toString('hex')}`,
-    outputSalt: `0x${randomBytes(32).toString('hex')}`,
+    inputSalt: `0x${salts.slice(0, 64)}`,
+    outputSalt: `0x${salts.slice(64)}`,
     inputs,
   }
 }

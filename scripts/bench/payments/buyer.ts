@@ -8,7 +8,7 @@ import { type EscrowFacts, type Payer, payerOf } from './wallets.ts'
 
 const SESSION_SECONDS = 12 * 3600
 /** What a MAC's run may spend, signed at its first request. */
-const AHEAD = 10_000_000n
+const AHEAD = 100_000_000n
 
 /** One payer as the gateway sees it: signs vouchers, makes MACs, or holds an API key. */
 export interface Buyer {

@@ -5,7 +5,7 @@ import { until } from '../../story/world.ts'
 import type { Stage } from './stage.ts'
 import { type Payer, payerOf } from './wallets.ts'
 
-/** Lasts for a hundred million requests. */
+/** Lasts for a hundred thousand requests. */
 const DEPOSIT = 100_000_000n
 const DEPOSIT_GAS = 200_000n
 const SENT_AT_ONCE = 32

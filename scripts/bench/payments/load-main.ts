@@ -2,7 +2,7 @@ import { Granary } from '../../../services/sdk/index.ts'
 import { type Buyer, openBuyer, openSession, payingHeaders } from './buyer.ts'
 import { Connection } from './connection.ts'
 import { type Command, type Load, MAX_LATENCIES, type Run } from './load-protocol.ts'
-import type { EscrowFacts } from './wallets.ts'
+import { type EscrowFacts, UNIT_PRICE } from './wallets.ts'
 
 /** The buyers' process: what it uses of the processor is nobody's cost. */
 const SESSIONS_AT_ONCE = 16
@@ -137,14 +137,14 @@ function headersOf(buyer: Buyer, mode: Run['mode'], { path, body }: { path: stri
   if (!facts) throw new Error('the gateway is not known yet')
   if (mode === 'unpaid') return { 'content-type': 'application/json' }
   if (mode === 'key') return { 'content-type': 'application/json', authorization: `Bearer ${buyer.apiKey ?? ''}` }
-  return payingHeaders(buyer, { mode, path, body, price: 1n, facts })
+  return payingHeaders(buyer, { mode, path, body, price: UNIT_PRICE, facts })
 }
 
 /** The project's own client, as a developer uses it, with its checks of every receipt. */
 async function runSdk({ payer, parallel, rounds }: { payer: number; parallel: number; rounds: number }): Promise<Load> {
   const { wallet, config } = buyerOf(payer).payer
   const granary = await Granary.open({ gatewayUrl: `http://127.0.0.1:${port}`, rpcUrl, wallet })
-  const meter = await granary.account.meter({ maxPerRequest: 1000n, config })
+  const meter = await granary.account.meter({ maxPerRequest: UNIT_PRICE, config })
   const load: Load = { answered: 0, failed: 0, failure: null, latencies: [] }
   for (let round = 0; round < rounds; round += 1) {
     const since = performance.now()

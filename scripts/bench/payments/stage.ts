@@ -14,12 +14,9 @@ import { openProvider } from '../../story/chapters.ts'
 import { until, World } from '../../story/world.ts'
 import { namedIn, treeOf } from './machine.ts'
 import { registerNoOp } from './no-op-model.ts'
-import type { EscrowFacts } from './wallets.ts'
+import { type EscrowFacts, UNIT_PRICE } from './wallets.ts'
 
 const root = resolve(import.meta.dirname, '..', '..', '..')
-/** The price of one request, in base units: a small deposit lasts for any run. */
-const UNIT_PRICE = 1n
-
 /** A cooperative of its own in which inference costs nothing: chain, PostgreSQL, gateway, indexer and settler as processes. */
 export interface Stage extends AsyncDisposable {
   dir: string

@@ -3,6 +3,9 @@ import { Wallet } from 'ethers'
 import { accountIdOf } from '../../../services/core/accounts.ts'
 import type { AccountConfig } from '../../../services/core/ports.ts'
 
+/** Of one request in base units: a tenth of a cent, as the stock server asks. */
+export const UNIT_PRICE = 1000n
+
 export interface EscrowFacts {
   chainId: bigint
   escrow: string

@@ -1,5 +1,6 @@
 import { structHashOf } from '../../core/messages.ts'
 import type { Committed, Delivery, JobReceipt } from '../../core/ports.ts'
+import { arrayOf } from './arrays.ts'
 import type { Query } from './database.ts'
 import type { ReceiptHead, ReceiptHeads } from './receipt-heads.ts'
 import type { RunningRequests } from './running-requests.ts'
@@ -90,8 +91,8 @@ async function write({ query, heads, running }: Charging, placed: readonly Place
   return committed
 }
 
-function columnsOf(placed: readonly Placed[]): unknown[] {
-  const of = (column: (one: Placed) => unknown) => placed.map(column)
+function columnsOf(placed: readonly Placed[]): string[] {
+  const of = (column: (one: Placed) => string | null) => arrayOf(placed.map(column))
   return [
     of(({ delivery }) => delivery.requestId),
     of(({ accountId }) => accountId),
@@ -102,8 +103,8 @@ function columnsOf(placed: readonly Placed[]): unknown[] {
     of(({ delivery }) => delivery.charged.toString()),
     of(({ delivery }) => delivery.receipt.provider),
     of(({ delivery }) => delivery.receipt.modelId),
-    of(({ delivery }) => delivery.receipt.purpose),
-    of(({ delivery }) => delivery.receipt.servedAt),
+    of(({ delivery }) => `${delivery.receipt.purpose}`),
+    of(({ delivery }) => `${delivery.receipt.servedAt}`),
     of(({ delivery }) => receiptJson(delivery.receipt)),
     of(({ delivery }) => delivery.providerSignature),
     of(({ delivery, committed }) => hexOf(storedAnswerOf(delivery, committed.answer))),
@@ -112,7 +113,7 @@ function columnsOf(placed: readonly Placed[]): unknown[] {
 
 /** What a repeat of the request will be answered with. */
 export function storedAnswerOf({ sealAnswer }: Delivery, answer: Uint8Array): Uint8Array | null {
-  return sealAnswer && sealAnswer(answer)
+  return sealAnswer ? sealAnswer(answer) : null
 }
 
 function hexOf(bytes: Uint8Array | null): string | null {

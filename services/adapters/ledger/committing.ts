@@ -37,10 +37,10 @@ export const ledgerAccount = {
 
 /** Chapter 4, the last step: a delivered job gets its place in the account's receipts and is charged, once. */
 export function openCommits(
-  { query, transaction }: Database,
+  { query, call, transaction }: Database,
   running: RunningRequests,
 ): Pick<SellingLedger, 'commit' | 'statement'> {
-  const charging = { query, running, heads: openReceiptHeads(query) }
+  const charging = { query: call, running, heads: openReceiptHeads(query) }
   return {
     commit: openGroup<Delivery, Charged>({
       ...GROUP,

@@ -1,8 +1,10 @@
 import type { ApiKey as Row } from '../../../prisma/generated/client.ts'
 import type { ApiKey, KeySpending, SellingLedger } from '../../core/ports.ts'
-import type { Database } from './database.ts'
+import type { Database, Query } from './database.ts'
+import { openGroup } from './group.ts'
 
 const MAX_KEYS = 1000
+const GROUP = { most: 256, waiting: 10_000 }
 
 type Credentials = Pick<SellingLedger, 'addApiKey' | 'apiKey' | 'apiKeys' | 'revokeApiKey' | 'replaceApiKey' | 'keySpending'>
 
@@ -12,10 +14,12 @@ export function openCredentials({ prisma, query }: Database): Credentials {
     async addApiKey(key) {
       await prisma((client) => client.apiKey.create({ data: rowOf(key) }))
     },
-    async apiKey(keyId) {
-      const row = await prisma((client) => client.apiKey.findUnique({ where: { keyId } }))
-      return row ? apiKeyOf(row) : null
-    },
+    // Read for every request, never kept: a key that was revoked through any gateway ends with the next request.
+    apiKey: openGroup<string, ApiKey | null>({
+      ...GROUP,
+      together: (keyIds) => lookUp(query, keyIds),
+      alone: async (keyId) => (await lookUp(query, [keyId]))[0] ?? null,
+    }),
     async apiKeys(accountId) {
       const rows = await prisma((client) =>
         client.apiKey.findMany({ where: { accountId }, orderBy: { keyId: 'asc' }, take: MAX_KEYS }),
@@ -45,6 +49,21 @@ export function openCredentials({ prisma, query }: Database): Credentials {
       return rows.map(spendingOf)
     },
   }
+}
+
+async function lookUp(query: Query, keyIds: readonly string[]): Promise<(ApiKey | null)[]> {
+  const { rows } = await query<{ key_id: string }>('SELECT * FROM api_keys WHERE key_id = ANY($1)', [[...new Set(keyIds)]])
+  const found = new Map(rows.map((row) => [row.key_id, apiKeyOf(camelCased(row))]))
+  return keyIds.map((keyId) => found.get(keyId) ?? null)
+}
+
+/** Columns by the names that Prisma's schema gives them. */
+function camelCased(row: object): Row {
+  const named = Object.entries(row).map(([column, value]) => [
+    column.replace(/_(.)/g, (_, letter) => letter.toUpperCase()),
+    value,
+  ])
+  return Object.fromEntries(named) as Row
 }
 
 interface SpendingRow {

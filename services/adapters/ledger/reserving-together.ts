@@ -1,4 +1,5 @@
 import type { Reservation, Reserved } from '../../core/ports.ts'
+import { arrayOf } from './arrays.ts'
 import type { Query } from './database.ts'
 
 export interface Asked {
@@ -19,8 +20,8 @@ export async function reserveTogether(query: Query, asked: readonly Asked[]): Pr
   return asked.map(({ reservation }) => (reserved.delete(reservation.requestId) ? OK : undefined))
 }
 
-function columnsOf(asked: readonly Asked[]): unknown[] {
-  const of = (column: (reservation: Reservation) => unknown) => asked.map(({ reservation }) => column(reservation))
+function columnsOf(asked: readonly Asked[]): string[] {
+  const of = (column: (reservation: Reservation) => string | null) => arrayOf(asked.map(({ reservation }) => column(reservation)))
   return [
     of(({ requestId }) => requestId),
     of(({ accountId }) => accountId),
@@ -29,13 +30,13 @@ function columnsOf(asked: readonly Asked[]): unknown[] {
     of(({ bodyHash }) => bodyHash),
     of(({ modelId }) => modelId),
     of(({ provider }) => provider),
-    of(({ purpose }) => purpose),
+    of(({ purpose }) => `${purpose}`),
     of(({ units }) => units.toString()),
     of(({ unitPrice }) => unitPrice.toString()),
     of(({ max }) => max.toString()),
     of(({ owner }) => owner),
     of(({ dispatched }) => (dispatched ? 'DISPATCHED' : 'RESERVED')),
-    asked.map(({ now }) => now),
+    arrayOf(asked.map(({ now }) => `${now}`)),
     of(({ voucher }) => voucher?.ceiling.toString() ?? null),
     of(({ voucher }) => voucher?.usageHead ?? null),
     of(({ voucher }) => voucher?.signature ?? null),

@@ -20,12 +20,12 @@ export interface StoredRow {
 
 /** Chapter 4, the ledger's side: what is promised before a job leaves, and what becomes of the promise. */
 export function openReservations(
-  { query, transaction }: Database,
+  { query, call, transaction }: Database,
   running: RunningRequests,
 ): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request'> {
   const reserveInGroup = openGroup<Asked, Reserved>({
     ...GROUP,
-    together: (asked) => reserveTogether(query, asked),
+    together: (asked) => reserveTogether(call, asked),
     alone: ({ reservation, now }) => transaction((under) => reserve(under, reservation, now)),
   })
   return {
@@ -46,7 +46,7 @@ export function openReservations(
     // What was committed in the meantime stays charged.
     async release(requestId, reason) {
       running.end(requestId)
-      await query('SELECT release_requests($1, $2)', [[requestId], reason])
+      await call('SELECT release_requests($1, $2)', [[requestId], reason])
     },
 
     async releaseLeftovers(owner) {
