@@ -1,6 +1,8 @@
 import type { Economy } from './economy.ts'
+import type { LimitReached, Limits, Tally } from './limits.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { Tensor } from './tensors.ts'
+import type { UsageLine } from './usage.ts'
 
 /**
  * The five ports: what the rules need of the world. One folder of services/adapters each, one file per technology, one
@@ -207,7 +209,7 @@ export interface Reservation {
   requestId: string
   accountId: string
   key: string
-  /** Unique per account; the same key with the same body returns the earlier request. */
+  /** Unique per account; the same one with the same body returns the earlier request. A digest of what the client sent. */
   idempotencyKey: string
   bodyHash: string
   modelId: string
@@ -219,6 +221,10 @@ export interface Reservation {
   max: bigint
   /** The gateway process that answers for the reservation; its leftovers are released when it starts again. */
   owner: string
+  /** The job leaves for `provider` as soon as this is durable: saves the call of `dispatched`. */
+  dispatched?: boolean
+  /** Of the same account and key, its signature checked: kept as by `acceptVoucher`, whatever becomes of the reservation. */
+  voucher?: Voucher
 }
 
 export type Reserved =
@@ -228,13 +234,14 @@ export type Reserved =
   | { ok: false; reason: 'account-unknown' }
   | { ok: false; reason: 'key-ended' }
   | { ok: false; reason: 'insufficient'; limit: 'ceiling' | 'cap' | 'deposit'; available: bigint; required: bigint }
+  | { ok: false; reason: 'limited'; reached: LimitReached }
 
 export interface StoredRequest {
   requestId: string
   state: RequestState
   bodyHash: string
   charged: bigint
-  /** The answer as it left, if kept. */
+  /** The answer, sealed, if kept. */
   answer: Uint8Array | null
   reason: string | null
 }
@@ -244,10 +251,10 @@ export interface Delivery {
   charged: bigint
   receipt: JobReceipt
   providerSignature: string
-  /** Makes the answer once its place in the account's receipts is known; called inside the transaction, so it must be quick and pure. */
+  /** Makes the answer from its place in the account's receipts; called again when that place was taken meanwhile, so it must be quick and pure. */
   answerOf: (committed: Committed) => Uint8Array
-  /** Whether the answer is stored for a repeat of the request. */
-  keepAnswer: boolean
+  /** Seals the answer for the database, so that a repeat of the request can be given it; null: it is not kept. */
+  sealAnswer: ((answer: Uint8Array) => Uint8Array) | null
 }
 
 /** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
@@ -281,9 +288,30 @@ export interface ApiKey {
   key: string
   sealedPrivateKey: string
   label: string
+  /** What it may buy, for what and where; empty = anything. */
   models: string[]
   purposes: number[]
+  jurisdictions: number[]
+  createdAt: number
+  /** Chain time from which on it is refused, as after a rotation; null: never. */
+  endsAt: number | null
   revoked: boolean
+}
+
+/** What a granted key has spent of its cap, for the list of an account's keys. */
+export interface KeySpending {
+  key: string
+  spent: bigint
+  cap: bigint | null
+  notAfter: number | null
+  revokedAt: number
+}
+
+export interface LimitsInForce {
+  /** null: of the whole account. */
+  key: string | null
+  limits: Limits
+  tally: Tally
 }
 
 export interface SellingLedger {
@@ -309,7 +337,27 @@ export interface SellingLedger {
   apiKey(keyId: string): Promise<ApiKey | null>
   apiKeys(accountId: string): Promise<ApiKey[]>
   revokeApiKey(keyId: string): Promise<void>
-  statement(accountId: string, options: { limit: number; before?: bigint }): Promise<StatementLine[]>
+  /** Puts `next` in the place of a key that ends at `endsAt`; false when that one is revoked, ending already or unknown. */
+  replaceApiKey(keyId: string, next: ApiKey, endsAt: number): Promise<boolean>
+  keySpending(accountId: string): Promise<KeySpending[]>
+  /** Of a key, or with null of the whole account; what was spent before in the day and month counts. False: account unknown. */
+  setLimits(of: { accountId: string; key: string | null }, limits: Limits, now: number): Promise<boolean>
+  limits(accountId: string): Promise<LimitsInForce[]>
+  statement(accountId: string, options: { limit: number; before?: bigint; key?: string }): Promise<StatementLine[]>
+  /** By day, model and key, of receipts served from `from` to before `to`; at most `limit` lines. */
+  usage(accountId: string, options: { from: number; to: number; key?: string; limit: number }): Promise<UsageLine[]>
+  /** Forgets stored answers of requests reserved before; returns how many. */
+  forgetAnswers(options: { reservedBefore: number; limit: number }): Promise<number>
+}
+
+/** What is sealed under a master key: private keys behind API keys, and stored answers. */
+export interface SealedLedger {
+  /** In the order of keyId. */
+  sealedKeys(options: { after: string; limit: number }): Promise<{ keyId: string; sealed: string }[]>
+  /** False when it is not `from` any more. */
+  resealKey(keyId: string, change: { from: string; to: string }): Promise<boolean>
+  /** Stored answers whose first bytes are not these, and when the last of them was reserved. */
+  answersNotUnder(prefix: Uint8Array): Promise<{ count: number; lastReservedAt: number | null }>
 }
 
 export interface StatementLine {
@@ -482,7 +530,7 @@ export interface MirrorLedger {
   mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
 }
 
-export interface Ledger extends SellingLedger, SettlementLedger, PublishingLedger, MirrorLedger, AsyncDisposable {
+export interface Ledger extends SellingLedger, SealedLedger, SettlementLedger, PublishingLedger, MirrorLedger, AsyncDisposable {
   /** Throws `ledger.unavailable` when the database does not answer. */
   ping(): Promise<void>
 }

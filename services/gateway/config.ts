@@ -1,7 +1,14 @@
-import { readFileSync } from 'node:fs'
 import type { Wallet } from 'ethers'
-import { type Deployment, deploymentFile, type Environment, integer, keyFile, optionalText, text } from '../adapters/settings.ts'
-import { GranaryError } from '../core/errors.ts'
+import {
+  type Deployment,
+  deploymentFile,
+  type Environment,
+  integer,
+  keyFile,
+  masterKeys,
+  optionalText,
+  text,
+} from '../adapters/settings.ts'
 import type { RelaySettings } from './relay.ts'
 
 export interface GatewayConfig {
@@ -20,8 +27,12 @@ export interface GatewayConfig {
   relayer: Wallet
   /** Admits members on development chains; null where a registrar works elsewhere. */
   registrar: Wallet | null
-  /** 32 bytes: seals API keys' private keys and derives the gateway's X25519 key. */
-  masterKey: Uint8Array
+  /** 32 bytes each. The first seals escrow keys and answers and derives the gateway's X25519 key; the others open. */
+  masterKeys: readonly [Uint8Array, ...Uint8Array[]]
+  /** How long stored answers are kept; 0 keeps none. */
+  answerSeconds: number
+  /** How long a repeat waits for the same request that still runs. */
+  repeatWaitMs: number
   blockMs: number
   jobTimeoutMs: number
   bodyLimitBytes: number
@@ -44,7 +55,9 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     collector: keyFile(env, 'GRANARY_KEY_FILE'),
     relayer: keyFile(env, 'GRANARY_RELAYER_KEY_FILE'),
     registrar: optionalText(env, 'GRANARY_REGISTRAR_KEY_FILE') === null ? null : keyFile(env, 'GRANARY_REGISTRAR_KEY_FILE'),
-    masterKey: readMasterKey(text(env, 'GRANARY_MASTER_KEY_FILE')),
+    masterKeys: masterKeys(env),
+    answerSeconds: integer(env, 'GRANARY_ANSWER_SECONDS', { fallback: 86_400, least: 0, most: 90 * 86_400 }),
+    repeatWaitMs: integer(env, 'GRANARY_REPEAT_WAIT_MS', { fallback: 10_000, least: 0, most: 60_000 }),
     blockMs: integer(env, 'GRANARY_BLOCK_MS', { fallback: 1000, least: 50, most: 60_000 }),
     jobTimeoutMs: integer(env, 'GRANARY_JOB_TIMEOUT_MS', { fallback: 30_000, least: 100, most: 600_000 }),
     bodyLimitBytes: integer(env, 'GRANARY_BODY_LIMIT_BYTES', { fallback: 16 << 20, least: 1024, most: 256 << 20 }),
@@ -67,17 +80,4 @@ function readRelaySettings(env: Environment): RelaySettings {
       gas: integer(env, 'GRANARY_RELAY_SHARED_GAS_PER_DAY', { fallback: 2_000_000_000, least: 0, most: mostGas }),
     },
   }
-}
-
-function readMasterKey(path: string): Uint8Array {
-  let hex: string
-  try {
-    hex = readFileSync(path, 'utf8').trim().replace(/^0x/, '')
-  } catch (cause) {
-    throw new GranaryError('config.invalid', `GRANARY_MASTER_KEY_FILE names ${path}, which can't be read.`, { cause })
-  }
-  if (!/^[0-9a-f]{64}$/.test(hex)) {
-    throw new GranaryError('config.invalid', `GRANARY_MASTER_KEY_FILE names ${path}, which does not hold 32 bytes of hex.`)
-  }
-  return Buffer.from(hex, 'hex')
 }

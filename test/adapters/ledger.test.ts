@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -35,11 +35,24 @@ describe('the ledger on PostgreSQL', () => {
     for (const ledger of ledgers) await ledger[Symbol.asyncDispose]()
     const rows = await select(
       database.url,
-      'SELECT migration_name, applied_steps_count, finished_at IS NOT NULL AS done FROM _prisma_migrations',
+      'SELECT migration_name, applied_steps_count, finished_at IS NOT NULL AS done FROM _prisma_migrations ORDER BY migration_name',
     )
-    expect(rows).toEqual([{ migration_name: '0001_init', applied_steps_count: 1, done: true }])
+    const names = readdirSync('prisma/migrations', { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    )
+    expect(rows).toEqual(names.sort().map((migration_name) => ({ migration_name, applied_steps_count: 1, done: true })))
     await select(database.url, `UPDATE _prisma_migrations SET checksum = 'another'`)
     await expect(openLedger({ url: database.url })).rejects.toMatchObject({ code: 'config.invalid' })
+  })
+
+  test('accounts with limits are named to whoever reserves or charges many requests at once', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const [limited, free] = [await fund(ledger, newAccount(), { deposit: 9n }), await fund(ledger, newAccount(), { deposit: 9n })]
+    const of = { accountId: limited.accountId, key: limited.key }
+    await ledger.setLimits(of, { requestsPerMinute: 1, parallel: null, budgetPerDay: null, budgetPerMonth: null }, 1)
+    const named = `SELECT accounts_with_limits(ARRAY['${limited.accountId}', '${free.accountId}', '0x']) AS id`
+    expect(await select(database.url, named)).toEqual([{ id: limited.accountId }])
   })
 
   test('a database that is not there is ledger.unavailable', async () => {

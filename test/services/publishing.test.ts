@@ -39,8 +39,8 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
     const { collector } = market.config
     const escrow = escrowOf(market)
     app = await openApp({ log: silent, bodyLimitBytes: 1000, requestsPerMinute: 1000 })
-    const identify = async () => ({ accountId: market.accountId, key: market.config.payer }) as never
-    receiptRoutes(app, { ledger, payers: { identify } as never, collector, escrow })
+    const payer = async () => ({ accountId: market.accountId, key: market.config.payer }) as never
+    receiptRoutes(app, { ledger, callers: { payer }, collector, escrow })
     stack.defer(() => app.close())
 
     await deposit(market, 1_000_000n)

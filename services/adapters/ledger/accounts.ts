@@ -17,6 +17,7 @@ export interface AccountRow {
   charged: string
   sequence: string
   head: string
+  limited: boolean
 }
 
 /** All null where the key is not known. */
@@ -98,7 +99,8 @@ async function insertAccount(query: Query, accountId: string, config: AccountCon
   )
 }
 
-async function keepBest(
+/** A lower or equal voucher changes nothing. */
+export async function keepBest(
   query: Query,
   { accountId, key, ceiling, usageHead, signature }: Voucher,
 ): Promise<{ ok: true } | { ok: false; reason: 'backwards'; ceiling: bigint }> {

@@ -1,9 +1,9 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { GranaryError } from '../../core/errors.ts'
 import { receiptProofs } from '../../core/merkle.ts'
 import type { PublishingLedger, StoredReceipt } from '../../core/ports.ts'
 import { type Escrow, publishedJob } from '../../core/published-batch.ts'
-import type { Payer, PayerBook } from '../payer.ts'
+import type { Callers } from '../callers.ts'
 import { bytesOf } from '../publisher.ts'
 
 const MAX_RECEIPTS = 100
@@ -11,15 +11,15 @@ const MAX_BATCHES = 100
 
 export interface ReceiptsContext {
   ledger: PublishingLedger
-  payers: PayerBook
+  callers: Pick<Callers, 'payer'>
   collector: string
   escrow: Escrow
 }
 
 /** What an account was charged for, with proofs against the chain; and what the collector has settled, for everybody. */
-export function receiptRoutes(app: FastifyInstance, { ledger, payers, collector, escrow }: ReceiptsContext): void {
+export function receiptRoutes(app: FastifyInstance, { ledger, callers, collector, escrow }: ReceiptsContext): void {
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/receipts', async (request) => {
-    const { accountId } = await payerOf(request, payers)
+    const { accountId } = await callers.payer(request)
     const limit = bounded(request.query.limit, MAX_RECEIPTS)
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const receipts = await ledger.receipts(accountId, { limit, ...(before === undefined ? {} : { before }) })
@@ -42,13 +42,6 @@ export function receiptRoutes(app: FastifyInstance, { ledger, payers, collector,
     if (cid !== null) reply.header('granary-cid', cid)
     return reply.type('application/json').send(Buffer.from(await bytesOf(settled.draft, { ledger, escrow })))
   })
-}
-
-async function payerOf(request: FastifyRequest, payers: PayerBook): Promise<Payer> {
-  const { method, url, headers, rawBody = new Uint8Array() } = request
-  const payer = await payers.identify({ method, path: url, headers, rawBody })
-  if (!payer) throw new GranaryError('credential.unknown', 'Send an API key or a session.')
-  return payer
 }
 
 /** By head, of those that are in a settled batch; each batch's tree is built once. */

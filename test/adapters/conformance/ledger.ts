@@ -2,9 +2,12 @@ import { beforeAll, describe } from 'vitest'
 import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
+import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
+import { ledgerParallel } from './ledger-parallel.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
+import { ledgerUsage } from './ledger-usage.ts'
 
 /** What any Ledger must keep, whatever it is built on. */
 export function ledgerConformance(open: () => Promise<OpenLedger>): void {
@@ -15,7 +18,10 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     })
     ledgerReserving(() => opened)
     ledgerCommitting(() => opened)
+    ledgerParallel(() => opened)
     ledgerSettling(() => opened)
+    ledgerLimits(() => opened)
+    ledgerUsage(() => opened)
     ledgerHistories(() => opened)
     ledgerMirror(() => opened.ledger)
   })
