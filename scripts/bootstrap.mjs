@@ -79,7 +79,7 @@ function install() {
   say(
     again
       ? 'Installing packages: the present ones are incomplete or outdated (about 2 minutes) …'
-      : 'Installing packages (about 2 minutes, 1.7 GB) …',
+      : 'Installing packages (about 2 minutes, 1.9 GB) …',
   )
   rmSync(marker, { force: true })
   const started = Date.now()

@@ -2,7 +2,7 @@ import canonicalize from 'canonicalize'
 import { accountIdOf } from './accounts.ts'
 import { GranaryError } from './errors.ts'
 import { digestOf, signerOf, structHashOf, type Verifier } from './messages.ts'
-import type { BatchDraft, BatchLane, StoredReceipt } from './ports.ts'
+import type { BatchDraft, BatchLane, BatchRow, StoredReceipt } from './ports.ts'
 import { type BatchArgument, toBatchArgument } from './settlement.ts'
 
 /**
@@ -125,55 +125,55 @@ export interface RebuiltBatch {
  */
 export function rebuildBatch(batch: PublishedBatch): RebuiltBatch {
   if (batch.format !== 'granary-batch/1') throw new GranaryError('receipt.wrong', 'The batch has another format.')
-  const escrow = { chainId: BigInt(batch.chainId), address: batch.escrow, token: batch.token }
-  const lastServedAt = batch.lanes.map(() => 0)
-  const signers = new Map<string, { provider: string; signer: string }>()
-  const rows = batch.rows.map((row) => {
-    const config = { payer: row.payer, collector: batch.collector, thawSeconds: row.thawSeconds, salt: row.salt }
-    const accountId = accountIdOf(config, escrow)
-    const parts = new Map<number, bigint>()
-    const leaves = row.receipts.map((receipt) => {
-      const head = headOf(receipt, { accountId, key: row.key })
-      const signer = signerOf(digestOf('InferenceEscrow', 'JobReceipt', escrow, { ...receipt.job }), receipt.providerSignature)
-      if (!signer) throw wrong('a provider did not sign it', receipt)
-      signers.set(`${receipt.job.provider}:${signer}`, { provider: receipt.job.provider, signer: signer.toLowerCase() })
-      const charged = chargeOf(receipt)
-      if (charged === 0n) return head
-      const lane = batch.lanes.findIndex((candidate) => isLaneOf(candidate, receipt))
-      if (lane === -1) throw wrong('no lane of the batch is its', receipt)
-      lastServedAt[lane] = Math.max(lastServedAt[lane] ?? 0, receipt.job.servedAt)
-      parts.set(lane, (parts.get(lane) ?? 0n) + charged)
-      return head
-    })
-    return { row, config, accountId, parts, leaves }
-  })
+  const rebuilt: Rebuilding = { batch, lastServedAt: batch.lanes.map(() => 0), heads: [], signers: new Map() }
+  const rows = batch.rows.map((row) => rebuildRow(row, rebuilt))
   for (const [index, lane] of batch.lanes.entries()) {
-    if (lane.lastServedAt !== lastServedAt[index])
+    if (lane.lastServedAt !== rebuilt.lastServedAt[index])
       throw new GranaryError('receipt.wrong', 'A lane was last served at another time than its receipts say.', { lane: index })
   }
-  const heads = rows.flatMap(({ leaves }) => leaves)
-  const argument = toBatchArgument({
-    batchId: batch.batchId,
-    collector: batch.collector,
-    lanes: batch.lanes,
-    leaves: heads,
-    rows: rows.map(({ row, config, accountId, parts }) => ({
-      accountId,
-      config,
-      key: row.key,
-      from: BigInt(row.from),
-      voucher: {
-        accountId,
-        key: row.key,
-        ceiling: BigInt(row.ceiling),
-        usageHead: row.usageHead,
-        signature: row.signature,
-      },
-      parts: [...parts].map(([lane, amount]) => ({ lane, amount })),
-      requestIds: [],
-    })),
-  })
-  return { argument, heads, signers: [...signers.values()] }
+  const { batchId, collector, lanes } = batch
+  const { heads, signers } = rebuilt
+  return { argument: toBatchArgument({ batchId, collector, lanes, rows, leaves: heads }), heads, signers: [...signers.values()] }
+}
+
+/** What the receipts of all rows say together. */
+interface Rebuilding {
+  batch: PublishedBatch
+  lastServedAt: number[]
+  heads: string[]
+  signers: Map<string, RebuiltBatch['signers'][number]>
+}
+
+function rebuildRow(row: PublishedRow, rebuilt: Rebuilding): BatchRow {
+  const { batch, lastServedAt, heads, signers } = rebuilt
+  const escrow = { chainId: BigInt(batch.chainId), address: batch.escrow, token: batch.token }
+  const { payer, thawSeconds, salt, key, usageHead, signature } = row
+  const config = { payer, collector: batch.collector, thawSeconds, salt }
+  const accountId = accountIdOf(config, escrow)
+  const parts = new Map<number, bigint>()
+  for (const receipt of row.receipts) {
+    heads.push(headOf(receipt, { accountId, key }))
+    const { provider, servedAt } = receipt.job
+    const signer = signerOf(digestOf('InferenceEscrow', 'JobReceipt', escrow, { ...receipt.job }), receipt.providerSignature)
+    if (!signer) throw wrong('a provider did not sign it', receipt)
+    signers.set(`${provider}:${signer}`, { provider, signer: signer.toLowerCase() })
+    const charged = chargeOf(receipt)
+    // What cost nothing needs no lane.
+    if (charged === 0n) continue
+    const lane = batch.lanes.findIndex((candidate) => isLaneOf(candidate, receipt))
+    if (lane === -1) throw wrong('no lane of the batch is its', receipt)
+    lastServedAt[lane] = Math.max(lastServedAt[lane] ?? 0, servedAt)
+    parts.set(lane, (parts.get(lane) ?? 0n) + charged)
+  }
+  return {
+    accountId,
+    config,
+    key,
+    from: BigInt(row.from),
+    voucher: { accountId, key, ceiling: BigInt(row.ceiling), usageHead, signature },
+    parts: [...parts].map(([lane, amount]) => ({ lane, amount })),
+    requestIds: [],
+  }
 }
 
 /** The receipt's struct hash, which the next receipt of the account names and the batch's root covers. */

@@ -5,7 +5,7 @@ import type { BatchDraft, ContentStore, PublishingLedger } from '../core/ports.t
 import { type Escrow, encodeBatch, MAX_BATCH_BYTES, publishBatch, rebuildBatch } from '../core/published-batch.ts'
 import { toBatchArgument } from '../core/settlement.ts'
 
-const AT_ONCE = 8
+const AT_ONCE = 64
 const PAUSE_MS = 2000
 
 export interface PublisherOptions {
@@ -16,18 +16,31 @@ export interface PublisherOptions {
   log: Log
 }
 
-/** One round: puts settled batches with their receipts to IPFS. Gateways side by side put the same bytes, so none is in the other's way. */
-export async function publishRound({ ledger, store, collector, escrow, log }: PublisherOptions): Promise<number> {
-  const waiting = await ledger.unpublishedBatches(collector, AT_ONCE)
-  for (const batchId of waiting) {
-    const settled = await ledger.settledBatch(batchId)
-    if (!settled) continue
-    const bytes = await bytesOf(settled.draft, { ledger, escrow })
-    const cid = await store.put(bytes)
-    await ledger.publishedAs(batchId, cid)
-    log.info({ event: 'batch.published', batchId, cid, bytes: bytes.length })
+/**
+ * One round: puts settled batches with their receipts to IPFS; returns how many. Gateways side by side put the same bytes, so
+ * none is in the other's way, and a batch that can't be published holds up no other.
+ */
+export async function publishRound(options: PublisherOptions): Promise<number> {
+  const { ledger, collector, log } = options
+  let published = 0
+  for (const batchId of await ledger.unpublishedBatches(collector, AT_ONCE)) {
+    try {
+      published += await publishOne(batchId, options)
+    } catch (error) {
+      log.warn({ event: 'batch.not-published', batchId, error })
+    }
   }
-  return waiting.length
+  return published
+}
+
+async function publishOne(batchId: string, { ledger, store, escrow, log }: PublisherOptions): Promise<number> {
+  const settled = await ledger.settledBatch(batchId)
+  if (!settled) return 0
+  const bytes = await bytesOf(settled.draft, { ledger, escrow })
+  const cid = await store.put(bytes)
+  await ledger.publishedAs(batchId, cid)
+  log.info({ event: 'batch.published', batchId, cid, bytes: bytes.length })
+  return 1
 }
 
 /** The bytes to publish; refuses to show what would not rebuild the transaction that was sent. */

@@ -4,7 +4,7 @@ import type { Chain } from '../../services/core/ports.ts'
 import { openIndexer, openStepper, type Step } from '../../services/indexer/indexer.ts'
 import { openTicker } from '../../services/settler/batches.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
-import { deposit, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
+import { deposit, eagerSettler, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
 import { type MemoryMirror, openMemoryMirror } from './support/memory-mirror.ts'
 import { openMemorySettlement } from './support/memory-settlement.ts'
 
@@ -188,19 +188,7 @@ describe.skipIf(missing !== null)(`indexer${missing ? ` (skipped: ${missing})` :
     const { charged } = (await market.payer.read(read)) as { charged: bigint }
     settlement.requests.push({ id: 'earlier', head: randomId(), charged, servedAt: 0, state: 'FINAL' })
     settlement.add(amount, (await market.payer.head()).timestamp)
-    const tick = openTicker({
-      chain: market.collector,
-      ledger: settlement,
-      collector: market.config.collector,
-      log: silent,
-      maxAgeSeconds: 0,
-      minGross: 1n,
-      coinPrice: 0n,
-      maxRows: 10,
-      maxLanes: 10,
-      confirmations: 1,
-      randomId,
-    })
+    const tick = openTicker({ ...eagerSettler(market, settlement) })
     await expect.poll(tick, { timeout: 20_000 }).toBe('settled')
   }
 

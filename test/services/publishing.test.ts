@@ -15,7 +15,7 @@ import { openSettler } from '../../services/settler/settler.ts'
 import { deliver, order } from '../adapters/conformance/ledger-acts.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
 import { openTestServer } from '../support/postgres.ts'
-import { deposit, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
+import { deposit, eagerSettler, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
 
 const missing = devChainMissing()
 const REQUESTS = 7
@@ -175,21 +175,7 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
   }
 
   function settler(): AsyncDisposable {
-    return openSettler({
-      chain: market.collector,
-      ledger,
-      collector: market.config.collector,
-      log: silent,
-      maxAgeSeconds: 0,
-      minGross: 1n,
-      coinPrice: 0n,
-      maxRows: 128,
-      maxLanes: 64,
-      confirmations: 1,
-      randomId,
-      pollMs: 10,
-      syncModels: async () => 0,
-    })
+    return openSettler({ ...eagerSettler(market, ledger), pollMs: 10, syncModels: async () => 0 })
   }
 })
 

@@ -7,7 +7,7 @@ import { openSettler } from '../../services/settler/settler.ts'
 import { chargeOnce } from '../adapters/conformance/ledger-acts.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
 import { openTestServer } from '../support/postgres.ts'
-import { deposit, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
+import { deposit, eagerSettler, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
 
 const missing = devChainMissing()
 const CRASHES = 12
@@ -64,21 +64,7 @@ describe.skipIf(missing !== null)(`from deposit to final${missing ? ` (skipped: 
   }, 120_000)
 
   function runSettler(chain: Chain): AsyncDisposable {
-    return openSettler({
-      chain,
-      ledger,
-      collector: market.config.collector,
-      log: silent,
-      maxAgeSeconds: 0,
-      minGross: 1n,
-      coinPrice: 0n,
-      maxRows: 128,
-      maxLanes: 64,
-      confirmations: 1,
-      randomId,
-      pollMs: 10,
-      syncModels: async () => 0,
-    })
+    return openSettler({ ...eagerSettler(market, ledger), chain, pollMs: 10, syncModels: async () => 0 })
   }
 
   /** From one point of its work on, nothing this settler does reaches the world: as if it had been killed there. */

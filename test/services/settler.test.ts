@@ -13,6 +13,7 @@ import {
   AUTHOR_PPM,
   DATASET_PPM,
   deposit,
+  eagerSettler,
   type Marketplace,
   openMarketplace,
   PROTOCOL_PPM,
@@ -47,21 +48,7 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
   const charged = async () => BigInt(String(((await market.payer.read(balance())) as { charged: bigint }).charged))
   const balance = () => ({ contract: 'InferenceEscrow', method: 'balance', args: [market.accountId] })
 
-  const ticker = (changes: Partial<SettlerOptions> = {}) =>
-    openTicker({
-      chain: market.collector,
-      ledger,
-      collector: market.config.collector,
-      log: silent,
-      maxAgeSeconds: 0,
-      minGross: 1n,
-      coinPrice: 0n,
-      maxRows: 128,
-      maxLanes: 64,
-      confirmations: 1,
-      randomId,
-      ...changes,
-    })
+  const ticker = (changes: Partial<SettlerOptions> = {}) => openTicker({ ...eagerSettler(market, ledger), ...changes })
 
   /** Ticks and mines until a batch is settled. */
   async function settle(tick: () => Promise<Tick>): Promise<void> {

@@ -1,9 +1,9 @@
 import { GranaryError } from '../../core/errors.ts'
 import type { BatchOutcome } from '../../core/ports.ts'
 import { type BatchRecord, lockAccountsOf, lockBatch } from './batches.ts'
+import { laneOf } from './candidates.ts'
 import { ledgerAccount } from './committing.ts'
 import type { Query } from './database.ts'
-import { laneOf } from './drafting.ts'
 import { giveBackSpending } from './limits.ts'
 
 /** Reasons for which the contract skips a row that may well pass later, and those that no later batch can cure. */

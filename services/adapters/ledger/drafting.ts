@@ -1,6 +1,7 @@
 import { FREE_OF_COST } from '../../core/economy.ts'
 import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/ports.ts'
 import { type AccountRow, configOf } from './accounts.ts'
+import { type Candidate, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
 import { urgencyOf, worthwhileCandidates, worthwhileRows } from './worth.ts'
 
@@ -8,37 +9,6 @@ import { urgencyOf, worthwhileCandidates, worthwhileRows } from './worth.ts'
 const MAX_RECEIPTS = 10_000
 
 type Options = Parameters<SettlementLedger['draftBatch']>[0]
-
-export interface Candidate {
-  request_id: string
-  account_id: string
-  key: string
-  model_id: string
-  provider: string
-  purpose: number
-  charged: string
-  served_at: string
-  head: string
-}
-
-export interface KeyFunds {
-  account_id: string
-  key: string
-  from: string
-  chain_cap: string | null
-  ceiling: string
-  usage_head: string
-  signature: string
-  account: AccountRow
-}
-
-export interface OpenRow {
-  funds: KeyFunds
-  taken: Candidate[]
-  total: bigint
-  /** Receipts that the deposit no longer covers, after a withdrawal. */
-  unfunded: Candidate[]
-}
 
 /**
  * Gathers the oldest receipts. A row's `from` must be what the chain says when the batch arrives, so a key waits while an
@@ -194,8 +164,4 @@ function rowOf({ funds, taken }: OpenRow, lanes: Map<string, BatchLane & { index
 
 function idOf({ account_id, key }: { account_id: string; key: string }): string {
   return `${account_id}:${key}`
-}
-
-export function laneOf({ model_id, provider, purpose }: Pick<Candidate, 'model_id' | 'provider' | 'purpose'>): string {
-  return `${model_id}:${provider}:${purpose}`
 }

@@ -1,7 +1,7 @@
 import { type Economy, paysFor } from '../../core/economy.ts'
 import type { AccountRow } from './accounts.ts'
+import { type Candidate, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
-import { type Candidate, laneOf, type OpenRow } from './drafting.ts'
 
 /** Which receipts earn the gas that settling them takes, and which go in whatever that is. */
 export interface Worth {

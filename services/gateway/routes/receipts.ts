@@ -4,6 +4,7 @@ import { receiptProofs } from '../../core/merkle.ts'
 import type { PublishingLedger, StoredReceipt } from '../../core/ports.ts'
 import { type Escrow, publishedJob } from '../../core/published-batch.ts'
 import type { Callers } from '../callers.ts'
+import { pageLimit } from '../page-limit.ts'
 import { bytesOf } from '../publisher.ts'
 
 const MAX_RECEIPTS = 100
@@ -20,7 +21,7 @@ export interface ReceiptsContext {
 export function receiptRoutes(app: FastifyInstance, { ledger, callers, collector, escrow }: ReceiptsContext): void {
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/receipts', async (request) => {
     const { accountId } = await callers.payer(request)
-    const limit = bounded(request.query.limit, MAX_RECEIPTS)
+    const limit = pageLimit(request.query.limit, { fallback: MAX_RECEIPTS, most: MAX_RECEIPTS })
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const receipts = await ledger.receipts(accountId, { limit, ...(before === undefined ? {} : { before }) })
     const proofs = await proofsOf(receipts, ledger)
@@ -30,7 +31,13 @@ export function receiptRoutes(app: FastifyInstance, { ledger, callers, collector
   app.get<{ Querystring: { beforeBlock?: string; limit?: string } }>('/v1/batches', async (request) => {
     const { beforeBlock = '', limit } = request.query
     const before = /^[0-9]{1,9}$/.test(beforeBlock) ? { beforeBlock: Number(beforeBlock) } : {}
-    return { collector, batches: await ledger.settledBatches(collector, { limit: bounded(limit, MAX_BATCHES), ...before }) }
+    return {
+      collector,
+      batches: await ledger.settledBatches(collector, {
+        limit: pageLimit(limit, { fallback: MAX_BATCHES, most: MAX_BATCHES }),
+        ...before,
+      }),
+    }
   })
 
   app.get<{ Params: { batchId: string } }>('/v1/batches/:batchId', async (request, reply) => {
@@ -77,8 +84,4 @@ function describe(stored: StoredReceipt, settled: { transaction: string; proof: 
     transaction: settled?.transaction ?? null,
     proof: settled?.proof ?? null,
   }
-}
-
-function bounded(text: string | undefined, most: number): number {
-  return Math.min(most, Math.max(1, Number(text ?? most) || most))
 }

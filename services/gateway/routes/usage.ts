@@ -6,6 +6,7 @@ import { sumUsage, type UsageLine, type UsageNames, usageCsv } from '../../core/
 import { billHtml, billOf, billText } from '../bill.ts'
 import type { Caller, Callers } from '../callers.ts'
 import type { Catalog } from '../catalog.ts'
+import { pageLimit } from '../page-limit.ts'
 
 export interface UsageContext {
   ledger: Ledger
@@ -25,7 +26,7 @@ export function usageRoutes(app: FastifyInstance, context: UsageContext): void {
 
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/statement', async (request) => {
     const { accountId, key, isPayer } = await callers.known(request)
-    const limit = Math.min(500, Math.max(1, Number(request.query.limit ?? 100) || 100))
+    const limit = pageLimit(request.query.limit, { fallback: 100, most: 500 })
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const options = { limit, ...(before === undefined ? {} : { before }), ...(isPayer ? {} : { key }) }
     return { accountId, lines: (await ledger.statement(accountId, options)).map(jsonSafe) }

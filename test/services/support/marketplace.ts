@@ -5,7 +5,8 @@ import { openEthersChain } from '../../../services/adapters/chain/ethers-chain.t
 import { accountIdOf, NO_USAGE } from '../../../services/core/accounts.ts'
 import { ANYWHERE, type Terms, termsArgument, termsHashOf } from '../../../services/core/consent.ts'
 import { typedData } from '../../../services/core/messages.ts'
-import type { AccountConfig, Chain, ChainEvent, Voucher } from '../../../services/core/ports.ts'
+import type { AccountConfig, Chain, ChainEvent, SettlementLedger, Voucher } from '../../../services/core/ports.ts'
+import type { SettlerOptions } from '../../../services/settler/batches.ts'
 import { type DevChain, openDevChain } from '../../adapters/support/dev-chain.ts'
 
 export const silent = pino({ level: 'silent' })
@@ -142,4 +143,21 @@ export function named(events: readonly ChainEvent[], name: string): ChainEvent {
   const found = events.find((event) => event.name === name)
   if (!found) throw new Error(`no ${name} among ${events.map((event) => event.name)}`)
   return found
+}
+
+/** A settler that settles everything at once, whatever gas costs. */
+export function eagerSettler({ collector, config }: Marketplace, ledger: SettlementLedger): SettlerOptions {
+  return {
+    chain: collector,
+    ledger,
+    collector: config.collector,
+    log: silent,
+    maxAgeSeconds: 0,
+    minGross: 1n,
+    coinPrice: 0n,
+    maxRows: 128,
+    maxLanes: 64,
+    confirmations: 1,
+    randomId,
+  }
 }
