@@ -34,6 +34,7 @@ const contracts: Record<ContractName, string> = {
   Membership: address('a6'),
   CooperativeGovernor: address('a7'),
   Token: token,
+  X402Router: address('a8'),
 }
 const escrow = { chainId: CHAIN_ID, address: contracts.InferenceEscrow }
 const account = { payer: signer, collector, thawSeconds: 120, salt }
@@ -92,6 +93,7 @@ const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string,
     JobReceipt: job,
     Receipt: receipt,
   },
+  X402Router: { Sweep: { total: 400n }, Refund: { from: signer, nonce: word('15'), amount: 400n } },
   ProviderRegistry: { WorkerHello: { sessionKey: signer, challenge: word('12'), gateway: collector } },
   RoyaltyLedger: {
     ClaimRoyalty: {
@@ -120,6 +122,14 @@ const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string,
       validAfter: 0n,
       validBefore: deadline,
       nonce: depositNonceOf(accountId, word('14')),
+    },
+    TransferWithAuthorization: {
+      from: signer,
+      to: contracts.X402Router,
+      value: 400n,
+      validAfter: 0n,
+      validBefore: deadline,
+      nonce: word('15'),
     },
   },
 }
