@@ -16,6 +16,21 @@ const table = {
     hint: 'Send an API key, or a session with a voucher; the body lists the ways to pay.',
   },
   'payment.insufficient': { status: 402, retryable: false, hint: 'Deposit more, raise the cap, or sign a higher ceiling.' },
+  'payment.invalid': {
+    status: 402,
+    retryable: false,
+    hint: 'Sign a new x402 payment for exactly what the 402 lists; nothing was charged.',
+  },
+  'payment.unsettled': {
+    status: 402,
+    retryable: false,
+    hint: 'The chain refused the payment: nothing was charged. Sign a new one, from an account that holds enough.',
+  },
+  'payment.pending': {
+    status: 503,
+    retryable: true,
+    hint: 'The payment is on its way to the chain: send the very same one again for the answer; it is charged once at most.',
+  },
   'voucher.forged': {
     status: 402,
     retryable: false,

@@ -57,6 +57,12 @@ export interface Chain extends AsyncDisposable {
   block(number: number): Promise<Head | null>
   /** All events of our contracts in the closed range, in order. */
   events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** Events of one kind, of one of our contracts or of the token, by its indexed arguments, in the closed range, in order. */
+  find(
+    event: { contract: string; name: string; args: Readonly<Record<string, string>> },
+    fromBlock: number,
+    toBlock: number,
+  ): Promise<ChainEvent[]>
   /** The call of ours that a transaction made; null when it is unknown or went through a contract that is not ours. */
   callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
@@ -66,8 +72,11 @@ export interface Chain extends AsyncDisposable {
   broadcast(transaction: SignedTransaction): Promise<void>
   /** The outcome once mined, null while it is not known. */
   outcome(hash: string): Promise<TransactionOutcome | null>
-  /** prepare, broadcast and wait for `confirmations` (default 1). */
-  submit(call: Call, options?: { confirmations?: number; timeoutMs?: number }): Promise<TransactionOutcome>
+  /** prepare, broadcast and wait for `confirmations` (default 1); `signed` is awaited before the broadcast. */
+  submit(
+    call: Call,
+    options?: { confirmations?: number; timeoutMs?: number; signed?: (transaction: SignedTransaction) => Promise<void> },
+  ): Promise<TransactionOutcome>
   /** The address that pays gas here; null for a read-only adapter. */
   readonly sender: string | null
 }
@@ -388,6 +397,72 @@ export interface SettlementLedger {
   exposure(collector: string): Promise<{ requests: number; amount: bigint; oldestServedAt: number | null }>
 }
 
+/**
+ * An x402 payment beside its request. RESERVED: the job runs, nothing was sent. SENT: signed for broadcast, its outcome open.
+ * SETTLED: its money is at the router. RELEASED: its job failed, or the chain refused it; as long as it is valid, anyone may
+ * still submit it. RETURNING: what is left of it is on its way back; RETURNED: it is there. CLOSED: nothing came, nothing can.
+ */
+export type PaymentState = 'RESERVED' | 'SENT' | 'SETTLED' | 'RELEASED' | 'RETURNING' | 'RETURNED' | 'CLOSED'
+
+/** An EIP-3009 authorization is known by its payer and nonce. */
+export interface PaymentId {
+  payer: string
+  nonce: string
+}
+
+export interface NewPayment extends PaymentId {
+  router: string
+  value: bigint
+  validAfter: number
+  validBefore: number
+  signature: string
+  requestId: string
+  bodyHash: string
+  /** The gateway process that answers for it. */
+  owner: string
+}
+
+export interface Payment extends NewPayment {
+  state: PaymentState
+  transaction: SignedTransaction | null
+  /** The transaction that moved the money, whoever sent it. */
+  settledIn: string | null
+  /** Until the request is committed: what its job delivered, sealed. */
+  delivery: Uint8Array | null
+  /** Of its request. */
+  requestState: RequestState | null
+  charged: bigint
+  reason: string | null
+}
+
+export interface PaymentLedger {
+  /** An account whose money comes with each request: the deposit does not limit its reservations, and its receipts wait for it. */
+  openHouse(accountId: string, config: AccountConfig): Promise<void>
+  /** One live payment for each authorization; a released one may be tried again. All that a payer has open must fit `available`. */
+  openPayment(
+    payment: NewPayment,
+    available: bigint | null,
+  ): Promise<{ ok: true } | { ok: false; reason: 'taken' } | { ok: false; reason: 'insufficient'; open: bigint }>
+  payment(id: PaymentId): Promise<Payment | null>
+  paymentOf(requestId: string): Promise<Payment | null>
+  /** The job is done, its answer not yet made. */
+  paymentDelivered(id: PaymentId, delivery: Uint8Array): Promise<void>
+  /** Before the broadcast. */
+  paymentSent(id: PaymentId, transaction: SignedTransaction): Promise<void>
+  paymentSettled(id: PaymentId, settledIn: string): Promise<void>
+  /** The request is committed. */
+  paymentAnswered(id: PaymentId): Promise<void>
+  releasePayment(id: PaymentId, reason: string): Promise<void>
+  /** Those of one gateway process whose request has not ended. */
+  openPayments(owner: string, limit: number): Promise<Payment[]>
+  /** What paid requests have been charged since the beginning, voided ones left out: this much of the router's money is earned. */
+  earned(router: string): Promise<bigint>
+  /** Of which `least` or more may have to go back: released ones past `endedBefore`, voided ones, and final ones that cost less. */
+  returnable(router: string, options: { endedBefore: number; least: bigint; limit: number }): Promise<Payment[]>
+  /** From RETURNING on, no request can be made with it any more; false when it was not `from` any more. */
+  movePayment(id: PaymentId, change: { from: PaymentState; to: PaymentState; settledIn?: string }): Promise<boolean>
+}
+
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
 export interface Mirror {
   /** An account's state is its balance and its configuration; integers are decimal strings, so that it is JSON. */
@@ -423,7 +498,7 @@ export interface MirrorLedger {
   mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
 }
 
-export interface Ledger extends SellingLedger, SettlementLedger, MirrorLedger, AsyncDisposable {
+export interface Ledger extends SellingLedger, PaymentLedger, SettlementLedger, MirrorLedger, AsyncDisposable {
   /** Throws `ledger.unavailable` when the database does not answer. */
   ping(): Promise<void>
 }

@@ -18,6 +18,7 @@ import { inferRoutes } from './routes/infer.ts'
 import { relayRoutes } from './routes/relay.ts'
 import { openSessionBook } from './session-book.ts'
 import { openVault } from './vault.ts'
+import { openX402 } from './x402/x402.ts'
 
 const PURPOSES_AGE_MS = 10_000
 
@@ -54,10 +55,11 @@ export async function openGateway(
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
   const relay = openRelay({ chain, perMinute: config.relaysPerMinute, clockMs: () => performance.now(), log })
   const settlementSeconds = await chain.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] })
-  const rails: Rails = {
+  const tokenDomain = await tokenDomainOf(chain)
+  const rails: Omit<Rails, 'exact'> = {
     chainId: chain.chainId,
     token,
-    tokenDomain: await tokenDomainOf(chain),
+    tokenDomain,
     escrow: escrow.address,
     collector,
     minThawSeconds: 2 * Number(settlementSeconds),
@@ -80,9 +82,11 @@ export async function openGateway(
     log,
   }
 
+  const x402 = await openX402({ config, chain, shop, token, tokenDomain })
+  const allRails: Rails = { ...rails, exact: x402?.offer ?? null }
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
-  catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
-  inferRoutes(app, { shop, rails })
+  catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails: allRails, purposes })
+  inferRoutes(app, { shop, rails: allRails, exact: x402?.desk ?? null })
   accountRoutes(app, { chain, ledger, sessions, payers, vault, relay, consent, purposes, escrow, token, collector })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
@@ -91,6 +95,7 @@ export async function openGateway(
     app,
     async [Symbol.asyncDispose]() {
       await app.close()
+      await x402?.[Symbol.asyncDispose]()
       await releases[Symbol.asyncDispose]()
     },
   }

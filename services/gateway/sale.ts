@@ -13,7 +13,7 @@ import type { Payer } from './payer.ts'
 const MAX_ATTEMPTS = 3
 const MAX_RAISES = 16
 
-type Repeated = Extract<Reserved, { reason: 'repeated' }>
+export type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
 /** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
 export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
@@ -44,7 +44,8 @@ function checkScope({ model, purpose }: Order, { models, purposes }: Payer): voi
   }
 }
 
-async function reserve(
+/** Throws every refusal but a repeat. */
+export async function reserve(
   shop: Shop,
   order: Order,
   { payer, requestId }: { payer: Payer; requestId: string },
@@ -135,7 +136,7 @@ function refusalOf(
   }
 }
 
-function repeatOf(reserved: Repeated): Uint8Array {
+export function repeatOf(reserved: Repeated): Uint8Array {
   const { request } = reserved
   if (request.answer && request.state !== 'RELEASED') return request.answer
   throw new GranaryError('idempotency.running', 'The same request is still running.', {
@@ -145,7 +146,7 @@ function repeatOf(reserved: Repeated): Uint8Array {
 }
 
 /** Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. */
-async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ result: JobResult; job: Job }> {
+export async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
   let last: unknown = new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -184,9 +185,17 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
   }
 }
 
-async function commit(
+/** A delivered job and what its answer says of it. */
+export interface Delivered {
+  order: { model: { modelId: string; manifest: { name: string } }; body: { purpose?: string } }
+  requestId: string
+  result: JobResult
+  job: Pick<Job, 'inputSalt' | 'outputSalt'>
+}
+
+export async function commit(
   shop: Shop,
-  { order, payer, requestId, result, job }: { order: Order; payer: Payer; requestId: string; result: JobResult; job: Job },
+  { order, payer, requestId, result, job }: Delivered & { payer: Pick<Payer, 'accountId' | 'key' | 'idempotencyKey'> },
 ): Promise<Uint8Array> {
   const { receipt, signature, outputs } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)

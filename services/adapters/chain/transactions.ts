@@ -10,8 +10,8 @@ const FALLBACK_TIP = 1_000_000_000n
 export interface Transactions {
   prepare(call: Call, nonce?: number): Promise<SignedTransaction>
   broadcast(transaction: SignedTransaction): Promise<void>
-  /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce. */
-  dispatch(call: Call): Promise<SignedTransaction>
+  /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce; `signed` comes in between. */
+  dispatch(call: Call, signed?: (transaction: SignedTransaction) => Promise<void>): Promise<SignedTransaction>
 }
 
 interface Sender {
@@ -39,9 +39,10 @@ export function openTransactions(sender: Sender): Transactions {
   return {
     prepare: (call, nonce) => inTurn(() => prepare(call, nonce)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
-    dispatch: (call) =>
+    dispatch: (call, signed) =>
       inTurn(async () => {
         const transaction = await prepare(call)
+        await signed?.(transaction)
         await broadcast(transaction)
         return transaction
       }),

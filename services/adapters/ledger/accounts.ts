@@ -17,6 +17,7 @@ export interface AccountRow {
   charged: string
   sequence: string
   head: string
+  house: boolean
 }
 
 /** All null where the key is not known. */
@@ -89,7 +90,7 @@ async function isKnown(query: Query, accountId: string): Promise<boolean> {
   return rowCount === 1
 }
 
-async function insertAccount(query: Query, accountId: string, config: AccountConfig): Promise<void> {
+export async function insertAccount(query: Query, accountId: string, config: AccountConfig): Promise<void> {
   const { payer, collector, thawSeconds, salt } = config
   await query(
     `INSERT INTO accounts (account_id, payer, collector, thaw_seconds, salt, head) VALUES ($1, $2, $3, $4, $5, $6)

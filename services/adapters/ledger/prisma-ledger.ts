@@ -6,6 +6,7 @@ import { openCredentials } from './credentials.ts'
 import { openDatabase } from './database.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
+import { openPayments } from './payments.ts'
 import { openReservations } from './reserving.ts'
 import { openSettlement } from './settlement.ts'
 
@@ -22,6 +23,7 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openReservations(database),
     ...openCommits(database),
     ...openCredentials(database),
+    ...openPayments(database),
     ...openSettlement(database),
     ...openMirror(database),
     async ping() {

@@ -1,0 +1,43 @@
+import type { FastifyReply } from 'fastify'
+import { GranaryError } from '../../core/errors.ts'
+import { type PaymentClaim, paymentHeaders } from '../../core/x402.ts'
+import type { Order } from '../order.ts'
+import type { ExactRailDesk, Paid } from './exact-rail.ts'
+
+/** A request's x402 payment, as its route goes through it. */
+export interface ExactClaim {
+  recall(bodyHash: string): Promise<Paid | null>
+  pay(order: Order): Promise<Paid>
+}
+
+/**
+ * Null where no payment came, or no router takes one. What is wrong with a payment is said only by `pay`, when the price is
+ * known that a 402 has to name.
+ */
+export function exactClaim(
+  exact: ExactRailDesk | null,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): ExactClaim | null {
+  const header = headers[paymentHeaders.signature]
+  if (exact === null || header === undefined) return null
+  if (headers.authorization !== undefined || headers['granary-session'] !== undefined)
+    throw new GranaryError('request.malformed', 'Send a payment or a credential, not both.')
+  let claim: PaymentClaim
+  try {
+    claim = exact.claimOf(header)
+  } catch (error) {
+    return { recall: async () => null, pay: () => Promise.reject(error) }
+  }
+  return { recall: (bodyHash) => exact.recall(claim, bodyHash).catch(laterIfUnpaid), pay: (order) => exact.pay(order, claim) }
+}
+
+/** A 402 names the price: `pay`, which looks again, says it. */
+function laterIfUnpaid(error: unknown): null {
+  if (error instanceof GranaryError && error.status === 402) return null
+  throw error
+}
+
+export function answerPaid(reply: FastifyReply, { answer, repeated, response }: Paid) {
+  if (repeated) reply.header('idempotent-replayed', 'true')
+  return reply.header(paymentHeaders.response, response).type('application/json').send(Buffer.from(answer))
+}
