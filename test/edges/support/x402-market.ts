@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { sha256, Wallet } from 'ethers'
 import { expect } from 'vitest'
+import { until } from '../../../scripts/story/world.ts'
 import { openEthersChain } from '../../../services/adapters/chain/ethers-chain.ts'
 import { ConsentWatch } from '../../../services/adapters/consent-watch.ts'
 import { openLedger } from '../../../services/adapters/ledger/prisma-ledger.ts'
@@ -153,10 +154,9 @@ export async function openX402Market(): Promise<X402Market> {
   const urlOf = () => `http://127.0.0.1:${(gateway.app.server.address() as { port: number }).port}`
   const router = deployment.contracts.X402Router ?? ''
   const houseId = String(await own.read({ contract: 'X402Router', method: 'ACCOUNT_ID', args: [] }))
-  await expect
-    .poll(async () => (await ledger.standing(houseId, market.config.collector))?.cap, { timeout: 20_000 })
-    .toBeGreaterThan(0n)
-  await expect.poll(async () => (await ledger.models()).at(0)?.offers.length, { timeout: 20_000 }).toBe(1)
+  const isKnown = async () => ((await ledger.standing(houseId, market.config.collector))?.cap ?? 0n) > 0n
+  const isOffered = async () => (await ledger.models()).at(0)?.offers.length === 1
+  await until('the router and the offer to be known', async () => (await isKnown()) && (await isOffered()), 20_000)
   const rubbish = stack.move()
   return {
     market,
