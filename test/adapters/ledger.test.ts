@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -37,7 +37,8 @@ describe('the ledger on PostgreSQL', () => {
       database.url,
       'SELECT migration_name, applied_steps_count, finished_at IS NOT NULL AS done FROM _prisma_migrations',
     )
-    expect(rows).toEqual([{ migration_name: '0001_init', applied_steps_count: 1, done: true }])
+    const names = readdirSync(new URL('../../prisma/migrations/', import.meta.url)).filter((name) => /^\d{4}_/.test(name))
+    expect(rows).toEqual(names.sort().map((migration_name) => ({ migration_name, applied_steps_count: 1, done: true })))
     await select(database.url, `UPDATE _prisma_migrations SET checksum = 'another'`)
     await expect(openLedger({ url: database.url })).rejects.toMatchObject({ code: 'config.invalid' })
   })

@@ -156,7 +156,7 @@ export async function openX402Market(): Promise<X402Market> {
   const houseId = String(await own.read({ contract: 'X402Router', method: 'ACCOUNT_ID', args: [] }))
   const isKnown = async () => ((await ledger.standing(houseId, market.config.collector))?.cap ?? 0n) > 0n
   const isOffered = async () => (await ledger.models()).at(0)?.offers.length === 1
-  await until('the router and the offer to be known', async () => (await isKnown()) && (await isOffered()), 20_000)
+  await until('the router and the offer to be known', async () => (await isKnown()) && (await isOffered()), 90_000)
   const rubbish = stack.move()
   return {
     market,
