@@ -438,10 +438,13 @@ export interface Payment extends NewPayment {
 export interface PaymentLedger {
   /** An account whose money comes with each request: the deposit does not limit its reservations, and its receipts wait for it. */
   openHouse(accountId: string, config: AccountConfig): Promise<void>
-  /** One live payment for each authorization; a released one may be tried again. All that a payer has open must fit `available`. */
+  /**
+   * One live payment for each authorization; a released one may be tried again. All that a payer has open, or has settled since
+   * its balance was read at a block, must fit that balance; null where the money is at the router already.
+   */
   openPayment(
     payment: NewPayment,
-    available: bigint | null,
+    funds: { balance: bigint; block: number } | null,
   ): Promise<{ ok: true } | { ok: false; reason: 'taken' } | { ok: false; reason: 'insufficient'; open: bigint }>
   payment(id: PaymentId): Promise<Payment | null>
   paymentOf(requestId: string): Promise<Payment | null>
@@ -449,7 +452,7 @@ export interface PaymentLedger {
   paymentDelivered(id: PaymentId, delivery: Uint8Array): Promise<void>
   /** Before the broadcast. */
   paymentSent(id: PaymentId, transaction: SignedTransaction): Promise<void>
-  paymentSettled(id: PaymentId, settledIn: string): Promise<void>
+  paymentSettled(id: PaymentId, settled: { transaction: string; block: number }): Promise<void>
   /** The request is committed. */
   paymentAnswered(id: PaymentId): Promise<void>
   releasePayment(id: PaymentId, reason: string): Promise<void>

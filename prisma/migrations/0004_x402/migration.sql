@@ -23,6 +23,7 @@ CREATE TABLE "payments" (
     "transaction_hash" TEXT,
     "transaction_nonce" BIGINT,
     "settled_in" TEXT,
+    "settled_block" INTEGER,
     "delivery" BYTEA,
     "reason" TEXT,
 
@@ -36,6 +37,7 @@ CREATE INDEX "payments_request_id_idx" ON "payments"("request_id");
 -- What still runs, by the process that answers for it and by payer; what may have to go back.
 CREATE INDEX "payments_open" ON "payments"("owner") WHERE "state" IN ('RESERVED', 'SENT') OR "delivery" IS NOT NULL;
 CREATE INDEX "payments_of_payer" ON "payments"("payer") INCLUDE ("value") WHERE "state" IN ('RESERVED', 'SENT');
+CREATE INDEX "payments_settled_since" ON "payments"("payer", "settled_block") INCLUDE ("value");
 CREATE INDEX "payments_held" ON "payments"("router", "valid_before") WHERE "state" IN ('SETTLED', 'RELEASED', 'RETURNING');
 
 ALTER TABLE "payments" ADD CONSTRAINT "payments_settled" CHECK ("state" NOT IN ('SETTLED', 'RETURNED') OR "settled_in" IS NOT NULL);

@@ -44,7 +44,7 @@ export function openPayments(database: Database): PaymentLedger {
         await feedKnown(under, [accountId])
       }),
 
-    openPayment: (payment, available) => transaction((under) => openPayment(under, payment, available)),
+    openPayment: (payment, funds) => transaction((under) => openPayment(under, payment, funds)),
 
     payment: ({ payer, nonce }) => one('p.payer = $1 AND p.nonce = $2', [payer, nonce]),
 
@@ -94,8 +94,9 @@ function openChanges({ query }: Database) {
       const set = `state = 'SENT', raw = $3, transaction_hash = $4, transaction_nonce = $5 WHERE state IN ('RESERVED', 'SENT')`
       await change(set, id, [raw, hash, nonce])
     },
-    async paymentSettled(id: PaymentId, settledIn: string) {
-      await change(`state = 'SETTLED', settled_in = $3 WHERE state IN ('RESERVED', 'SENT')`, id, [settledIn])
+    async paymentSettled(id: PaymentId, { transaction, block }: { transaction: string; block: number }) {
+      const set = `state = 'SETTLED', settled_in = $3, settled_block = $4 WHERE state IN ('RESERVED', 'SENT')`
+      await change(set, id, [transaction, block])
     },
     async paymentAnswered(id: PaymentId) {
       await change(`delivery = NULL WHERE state = 'SETTLED'`, id)
@@ -111,16 +112,17 @@ function openChanges({ query }: Database) {
 }
 
 /** All that a payer has open is promised to us, not yet ours: together it must be there, or a few coins would buy many jobs. */
-async function openPayment(query: Query, payment: NewPayment, available: bigint | null) {
+async function openPayment(query: Query, payment: NewPayment, funds: { balance: bigint; block: number } | null) {
   const { payer, nonce, router, value, validAfter, validBefore, signature, requestId, bodyHash, owner } = payment
   await query('SELECT pg_advisory_xact_lock(hashtextextended($1, 402))', [payer])
-  if (available !== null) {
+  if (funds !== null) {
     const { rows } = await query<{ open: string }>(
-      `SELECT coalesce(sum(value), 0) AS open FROM payments WHERE payer = $1 AND nonce <> $2 AND state IN ('RESERVED', 'SENT')`,
-      [payer, nonce],
+      `SELECT coalesce(sum(value), 0) AS open FROM payments
+       WHERE payer = $1 AND nonce <> $2 AND (state IN ('RESERVED', 'SENT') OR settled_block > $3)`,
+      [payer, nonce, funds.block],
     )
     const open = BigInt(rows[0]?.open ?? 0)
-    if (open + value > available) return { ok: false, reason: 'insufficient', open } as const
+    if (open + value > funds.balance) return { ok: false, reason: 'insufficient', open } as const
   }
   const { rowCount } = await query(
     `INSERT INTO payments (payer, nonce, router, value, valid_after, valid_before, signature, request_id, body_hash, owner)

@@ -85,11 +85,11 @@ async function pay(desk: ExactDesk, order: Order, claim: PaymentClaim): Promise<
     throw refusal('scheme', `Requests below ${desk.minPrice} base units are not sold for on-chain payments.`)
   requireFitting(claim, { rail: house.rail, amount: order.quote.max, now: shop.consent.head?.timestamp ?? 0 })
   const payment = paymentOf(desk, order, claim)
-  const { executedIn, available } = await requireFunds(desk, payment)
-  const opened = await shop.ledger.openPayment(payment, available)
+  const found = await requireFunds(desk, payment)
+  const opened = await shop.ledger.openPayment(payment, found.funds)
   if (!opened.ok && opened.reason === 'insufficient')
     throw refusal('balance', 'The payer does not hold enough for this payment and those under way.', {
-      available: `${available}`,
+      available: `${found.funds?.balance}`,
       underWay: opened.open.toString(),
     })
   if (!opened.ok) {
@@ -99,7 +99,7 @@ async function pay(desk: ExactDesk, order: Order, claim: PaymentClaim): Promise<
   }
   live.add(idOf(payment))
   try {
-    return await compute(desk, { order, claim, payment, executedIn })
+    return await compute(desk, { order, claim, payment, executed: found.executed })
   } finally {
     live.delete(idOf(payment))
   }
@@ -123,26 +123,27 @@ function paymentOf({ shop, house }: ExactDesk, order: Order, { authorization, si
   }
 }
 
+type Settled = Extract<Settlement, { outcome: 'settled' }>
+type Found = { executed: Settled; funds: null } | { executed: null; funds: { balance: bigint; block: number } }
+
 /** Whoever submitted the authorization before us has done our work: then it is paid already. */
-async function requireFunds(
-  { till }: ExactDesk,
-  payment: NewPayment,
-): Promise<{ executedIn: string | null; available: bigint | null }> {
+async function requireFunds({ till }: ExactDesk, payment: NewPayment): Promise<Found> {
   const { chain } = till
+  const { number: block } = await chain.head()
   const [used, balance] = await Promise.all([
     isUsed(chain, payment),
-    chain.read({ contract: 'Token', method: 'balanceOf', args: [payment.payer] }),
+    chain.read({ contract: 'Token', method: 'balanceOf', args: [payment.payer] }, block),
   ])
-  if (!used) return { executedIn: null, available: BigInt(String(balance)) }
+  if (!used) return { executed: null, funds: { balance: BigInt(String(balance)), block } }
   const settlement = await whatUsed(chain, payment)
-  if (settlement.outcome === 'settled') return { executedIn: settlement.transaction, available: null }
+  if (settlement.outcome === 'settled') return { executed: settlement, funds: null }
   throw refusal('nonce', settlement.outcome === 'refused' ? settlement.why : 'The nonce of this authorization was used before.')
 }
 
 /** Ends with an answer that is paid, or with nothing charged, or with a payment that is kept until its outcome is known. */
 async function compute(
   desk: ExactDesk,
-  { order, claim, payment, executedIn }: { order: Order; claim: PaymentClaim; payment: NewPayment; executedIn: string | null },
+  { order, claim, payment, executed }: { order: Order; claim: PaymentClaim; payment: NewPayment; executed: Settled | null },
 ): Promise<Paid> {
   const { shop, till, deliveries } = desk
   const { requestId } = payment
@@ -162,8 +163,7 @@ async function compute(
     await release(desk, payment, error instanceof GranaryError ? error.code : 'internal')
     throw readyOr(error)
   }
-  const settlement: Settlement =
-    executedIn === null ? await settle(till, payment) : { outcome: 'settled', transaction: executedIn }
+  const settlement = executed ?? (await settle(till, payment))
   return conclude(desk, { payment, delivered, settlement })
 }
 
@@ -187,7 +187,7 @@ export async function conclude(
   switch (settlement.outcome) {
     case 'settled': {
       const { transaction } = settlement
-      await ledger.paymentSettled(payment, transaction)
+      await ledger.paymentSettled(payment, settlement)
       const answer = await commit(shop, { ...delivered, payer: payerOf(desk, payment.nonce) })
       await ledger.paymentAnswered(payment)
       shop.log.info({ event: 'payment.settled', payer, nonce: payment.nonce, value: payment.value.toString(), transaction })

@@ -64,7 +64,7 @@ async function guarded({ shop }: ExactDesk, { payer, nonce, state }: Payment, wo
 async function resume(desk: ExactDesk, payment: Payment): Promise<void> {
   const { shop, deliveries } = desk
   if (payment.state === 'RESERVED' || payment.delivery === null) return release(desk, payment, 'gateway.restarted')
-  const settlement = payment.settledIn === null ? await outcomeOf(desk, payment) : settledIn(payment.settledIn)
+  const settlement = payment.settledIn === null ? await outcomeOf(desk, payment) : settledBefore(payment.settledIn)
   const delivered = deliveries.open(payment.delivery, payment.requestId)
   try {
     await conclude(desk, { payment, delivered, settlement })
@@ -76,8 +76,9 @@ async function resume(desk: ExactDesk, payment: Payment): Promise<void> {
   }
 }
 
-function settledIn(transaction: string): Settlement {
-  return { outcome: 'settled', transaction }
+/** The ledger knows it already, and keeps the block that it has. */
+function settledBefore(transaction: string): Settlement {
+  return { outcome: 'settled', transaction, block: 0 }
 }
 
 async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlement> {

@@ -9,7 +9,7 @@ import { isExecution } from '../../core/x402.ts'
  * transaction will not do it. `unsent`: nothing left this process. `unknown`: it may have happened, or may yet.
  */
 export type Settlement =
-  | { outcome: 'settled'; transaction: string }
+  | { outcome: 'settled'; transaction: string; block: number }
   | { outcome: 'refused'; why: string }
   | { outcome: 'unsent'; error: unknown }
   | { outcome: 'unknown' }
@@ -37,8 +37,8 @@ export async function settle(till: Till, payment: NewPayment): Promise<Settlemen
   }
   try {
     const call = { contract: 'Token', method: 'transferWithAuthorization', args }
-    const { hash, events } = await chain.submit(call, { timeoutMs: settleTimeoutMs, signed })
-    if (isExecution(events, authorizationOf(payment))) return { outcome: 'settled', transaction: hash }
+    const { hash, block, events } = await chain.submit(call, { timeoutMs: settleTimeoutMs, signed })
+    if (isExecution(events, authorizationOf(payment))) return { outcome: 'settled', transaction: hash, block }
     log.error({ event: 'payment.not-recognized', payer, nonce, transaction: hash })
     return { outcome: 'unknown' }
   } catch (error) {
@@ -82,7 +82,8 @@ export async function whatUsed(chain: Chain, payment: NewPayment): Promise<Settl
     chain.find({ contract: 'Token', name, args: { authorizer: payer, nonce } }, Math.max(0, head - LOOK_BACK_BLOCKS), head)
   for (const { transaction } of await find('AuthorizationUsed')) {
     const outcome = await chain.outcome(transaction)
-    if (outcome && isExecution(outcome.events, authorizationOf(payment))) return { outcome: 'settled', transaction }
+    if (outcome && isExecution(outcome.events, authorizationOf(payment)))
+      return { outcome: 'settled', transaction, block: outcome.block }
     if (outcome) return { outcome: 'refused', why: `The nonce was used for something else, in transaction ${transaction}.` }
   }
   const [cancelled] = await find('AuthorizationCanceled')
