@@ -3,6 +3,7 @@ import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
+import { ledgerPayments } from './ledger-payments.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
 
@@ -17,6 +18,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerCommitting(() => opened)
     ledgerSettling(() => opened)
     ledgerHistories(() => opened)
+    ledgerPayments(() => opened)
     ledgerMirror(() => opened.ledger)
   })
 }
