@@ -1,6 +1,7 @@
 import type { NewPayment, Payment, PaymentId, PaymentLedger, PaymentState, RequestState } from '../../core/ports.ts'
 import { insertAccount } from './accounts.ts'
 import type { Database, Query } from './database.ts'
+import { claimMirror } from './mirror.ts'
 import { feedKnown } from './mirrored-accounts.ts'
 
 interface PaymentRow {
@@ -39,6 +40,8 @@ export function openPayments(database: Database): PaymentLedger {
     ...openChanges(database),
     openHouse: (accountId, config) =>
       transaction(async (under) => {
+        // Else the indexer might write the router's key while neither sees the other's rows.
+        await claimMirror(under)
         await insertAccount(under, accountId, config)
         await under('UPDATE accounts SET house = true WHERE account_id = $1', [accountId])
         await feedKnown(under, [accountId])
