@@ -3,6 +3,7 @@ import { openStage, type Stage } from '../support/cooperative.ts'
 import { bodies } from './groups/bodies.ts'
 import { consent } from './groups/consent.ts'
 import { credentials } from './groups/credentials.ts'
+import { foreignClients } from './groups/foreign-clients.ts'
 import { inputs } from './groups/inputs.ts'
 import { paths } from './groups/paths.ts'
 import { relay } from './groups/relay.ts'
@@ -29,5 +30,6 @@ describe('bad requests to a real cooperative', () => {
     await stage?.[Symbol.asyncDispose]()
   }, 60_000)
 
-  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, paths]) group(current)
+  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, relay, paths, foreignClients])
+    group(current)
 })

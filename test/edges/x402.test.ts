@@ -4,6 +4,7 @@ import { clients } from './groups/x402-clients.ts'
 import { forgeries } from './groups/x402-forgeries.ts'
 import { paywall } from './groups/x402-paywall.ts'
 import { races } from './groups/x402-races.ts'
+import { silence } from './groups/x402-silence.ts'
 import { openX402Market, type X402Market } from './support/x402-market.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -24,7 +25,7 @@ describe.skipIf(missing !== null)(`paying by x402${missing ? ` (skipped: ${missi
     await market?.[Symbol.asyncDispose]()
   })
 
-  for (const group of [clients, forgeries, paywall, races]) group(() => market)
+  for (const group of [clients, forgeries, paywall, races, silence]) group(() => market)
 
   it('has paid out of the house account what providers, authors and contributors got, to the unit', async () => {
     await market.untilSettled()

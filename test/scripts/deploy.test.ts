@@ -11,7 +11,6 @@ import { Contract, HDNodeWallet, id, JsonRpcProvider, ZeroAddress, ZeroHash } fr
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connectJsonRpc, type RpcCall } from '../../scripts/deploy/json-rpc.ts'
 import { type Deployment, type DeployOptions, deployCooperative } from '../../scripts/deploy.ts'
-import { deployRouter, type RouterOptions } from '../../scripts/deploy-router.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 // The well-known development phrase of anvil, whose accounts hold coins.
@@ -97,52 +96,6 @@ describe('deploying the cooperative', () => {
     const resumed = await deployCooperative(optionsFor(lost))
     expect(await codeOf(resumed.contracts.InferenceEscrow ?? '')).not.toBe('0x')
     expect((await nonceOf(deployer.address)) - first).toBe(TRANSACTIONS)
-  })
-})
-
-describe("deploying a collector's x402 router", () => {
-  const routerFor = (name: string): RouterOptions => ({
-    rpcUrl,
-    deployerKey: deployer.privateKey,
-    deploymentDir: path.join(folder, name),
-    chainId: 31_337,
-    escrow: deployment.contracts.InferenceEscrow ?? '',
-    collector: account(7).address,
-    key: account(8).address,
-  })
-
-  it('puts it on the chain with its house account, once', async () => {
-    const router = await deployRouter(routerFor('router'))
-    const before = await nonceOf(deployer.address)
-    expect(await deployRouter(routerFor('router'))).toBe(router)
-    expect(await nonceOf(deployer.address)).toBe(before)
-    const views = ['ESCROW', 'TOKEN', 'COLLECTOR', 'KEY'].map((name) => `function ${name}() view returns (address)`)
-    const contract = new Contract(router, views, new JsonRpcProvider(rpcUrl, 31_337, { staticNetwork: true }))
-    const read = (name: string) => contract.getFunction(name)()
-    expect(await Promise.all(['ESCROW', 'TOKEN', 'COLLECTOR', 'KEY'].map(read))).toEqual([
-      deployment.contracts.InferenceEscrow,
-      deployment.token,
-      account(7).address,
-      account(8).address,
-    ])
-  })
-
-  it('refuses another chain, an escrow that is none, and nobody as collector', async () => {
-    const wrongs: [Partial<RouterOptions>, RegExp][] = [
-      [{ chainId: 8453 }, /on chain 8453/],
-      [{ escrow: deployment.token }, /does not answer MAX_SETTLEMENT_SECONDS/],
-      [{ escrow: account(5).address }, /does not answer/],
-      [{ collector: ZeroAddress }, /collector/],
-      [{ key: '0x12' }, /key/],
-    ]
-    const before = await nonceOf(deployer.address)
-    for (const [wrong, message] of wrongs) {
-      await expect(deployRouter({ ...routerFor('refused-router'), ...wrong })).rejects.toMatchObject({
-        code: 'config.invalid',
-        message: expect.stringMatching(message),
-      })
-    }
-    expect(await nonceOf(deployer.address)).toBe(before)
   })
 })
 

@@ -20,8 +20,9 @@ export function inferRoutes(
     const claim = exactClaim(exact, request.headers)
     const before = await claim?.recall(sha256(rawBody))
     if (before) return answerPaid(reply, before)
-    const order = await takeOrder(shop, { body, rawBody })
+    let order: Order | null = null
     try {
+      order = await takeOrder(shop, { body, rawBody })
       if (claim) return answerPaid(reply, await claim.pay(order))
       const payer = await shop.payers.identify({ method: request.method, path: request.url, headers: request.headers, rawBody })
       if (!payer) throw new GranaryError('payment.required', 'This inference costs money and no payment came with it.')
@@ -29,7 +30,9 @@ export function inferRoutes(
       if (repeated) reply.header('idempotent-replayed', 'true')
       return reply.type('application/json').send(Buffer.from(answer))
     } catch (error) {
-      if (error instanceof GranaryError && error.status === 402) return challenge(error, { request, reply, order, rails })
+      claim?.refused(sha256(rawBody))
+      if (order && error instanceof GranaryError && error.status === 402)
+        return challenge(error, { request, reply, order, rails })
       throw error
     }
   })

@@ -8,6 +8,8 @@ import type { ExactRailDesk, Paid } from './exact-rail.ts'
 export interface ExactClaim {
   recall(bodyHash: string): Promise<Paid | null>
   pay(order: Order): Promise<Paid>
+  /** The request was refused. */
+  refused(bodyHash: string): void
 }
 
 /**
@@ -26,9 +28,13 @@ export function exactClaim(
   try {
     claim = exact.claimOf(header)
   } catch (error) {
-    return { recall: async () => null, pay: () => Promise.reject(error) }
+    return { recall: async () => null, pay: () => Promise.reject(error), refused: () => undefined }
   }
-  return { recall: (bodyHash) => exact.recall(claim, bodyHash).catch(laterIfUnpaid), pay: (order) => exact.pay(order, claim) }
+  return {
+    recall: (bodyHash) => exact.recall(claim, bodyHash).catch(laterIfUnpaid),
+    pay: (order) => exact.pay(order, claim),
+    refused: (bodyHash) => void exact.remember(claim, bodyHash),
+  }
 }
 
 /** A 402 names the price: `pay`, which looks again, says it. */

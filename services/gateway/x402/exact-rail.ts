@@ -16,7 +16,7 @@ import type { Payer } from '../payer.ts'
 import { commit, type Delivered, dispatch, repeatOf, reserve } from '../sale.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { House } from './house.ts'
-import { isUsed, type Settlement, settle, type Till, whatUsed } from './settlement.ts'
+import { hasArrived, isUsed, type Settlement, settle, type Till, whatUsed } from './settlement.ts'
 
 export interface ExactDesk {
   /** Its reservations carry an owner of their own: a restart must not release what was sent to the chain. */
@@ -44,6 +44,8 @@ export interface ExactRailDesk {
   recall(claim: PaymentClaim, bodyHash: string): Promise<Paid | null>
   /** Compute, settle the authorization, then give out the answer. */
   pay(order: Order, claim: PaymentClaim): Promise<Paid>
+  /** A payment that bought nothing: if its money is at the router all the same, it will go back. Never throws. */
+  remember(claim: PaymentClaim, bodyHash: string): Promise<void>
 }
 
 export function openExactRail(desk: ExactDesk): ExactRailDesk {
@@ -56,6 +58,8 @@ export function openExactRail(desk: ExactDesk): ExactRailDesk {
     },
     recall: (claim, bodyHash) => recall(desk, claim, bodyHash),
     pay: (order, claim) => pay(desk, order, claim),
+    remember: (claim, bodyHash) =>
+      remember(desk, claim, bodyHash).catch((error: unknown) => desk.shop.log.warn({ event: 'payment.not-remembered', error })),
   }
 }
 
@@ -84,7 +88,7 @@ async function pay(desk: ExactDesk, order: Order, claim: PaymentClaim): Promise<
   if (order.quote.max < desk.minPrice)
     throw refusal('scheme', `Requests below ${desk.minPrice} base units are not sold for on-chain payments.`)
   requireFitting(claim, { rail: house.rail, amount: order.quote.max, now: shop.consent.head?.timestamp ?? 0 })
-  const payment = paymentOf(desk, order, claim)
+  const payment = paymentOf(desk, claim, order.bodyHash)
   const found = await requireFunds(desk, payment)
   const opened = await shop.ledger.openPayment(payment, found.funds)
   if (!opened.ok && opened.reason === 'insufficient')
@@ -105,10 +109,19 @@ async function pay(desk: ExactDesk, order: Order, claim: PaymentClaim): Promise<
   }
 }
 
-function paymentOf({ shop, house }: ExactDesk, order: Order, { authorization, signature }: PaymentClaim): NewPayment {
+/** Refused before it was opened: somebody, perhaps the payer, has submitted it nevertheless. */
+async function remember(desk: ExactDesk, claim: PaymentClaim, bodyHash: string): Promise<void> {
+  const { shop, house, till } = desk
+  const { from: payer, nonce, to } = claim.authorization
+  if (to !== house.rail.router || (await shop.ledger.payment({ payer, nonce })) !== null) return
+  const payment = paymentOf(desk, claim, bodyHash)
+  if (!(await hasArrived(till.chain, payment))) return
+  if ((await shop.ledger.openPayment(payment, null)).ok) await shop.ledger.releasePayment(payment, 'refused')
+}
+
+function paymentOf({ shop, house }: ExactDesk, { authorization, signature }: PaymentClaim, bodyHash: string): NewPayment {
   const { from: payer, nonce, value, validAfter, validBefore } = authorization
   const requestId = `0x${randomBytes(32).toString('hex')}`
-  const { bodyHash } = order
   return {
     payer,
     nonce,

@@ -21,8 +21,9 @@ export interface Till {
   log: Log
 }
 
-/** Authorizations are short-lived: what used one up is in these blocks. */
-const LOOK_BACK_BLOCKS = 2000
+/** Authorizations are short-lived: what used one up is mostly in the first of these ranges of blocks. */
+const RANGE_BLOCKS = 2000
+const MAX_RANGES = 10
 
 /** Submits the authorization from the gateway's own account. */
 export async function settle(till: Till, payment: NewPayment): Promise<Settlement> {
@@ -74,22 +75,28 @@ export async function isUsed(chain: Chain, { payer, nonce }: Pick<NewPayment, 'p
   return (await chain.read({ contract: 'Token', method: 'authorizationState', args: [payer, nonce] })) === true
 }
 
-/** The token says only that a nonce was used: its events say by what. */
-export async function whatUsed(chain: Chain, payment: NewPayment): Promise<Settlement> {
+/** The token says only that a nonce was used: its events say by what, looked for from the head backwards. */
+export async function whatUsed(chain: Chain, payment: NewPayment, ranges = 1): Promise<Settlement> {
   const { payer, nonce } = payment
   const { number: head } = await chain.head()
-  const find = (name: string) =>
-    chain.find({ contract: 'Token', name, args: { authorizer: payer, nonce } }, Math.max(0, head - LOOK_BACK_BLOCKS), head)
-  for (const { transaction } of await find('AuthorizationUsed')) {
-    const outcome = await chain.outcome(transaction)
+  for (let range = 0, to = head; range < Math.min(ranges, MAX_RANGES) && to >= 0; range += 1, to -= RANGE_BLOCKS) {
+    const find = (name: string) =>
+      chain.find({ contract: 'Token', name, args: { authorizer: payer, nonce } }, Math.max(0, to - RANGE_BLOCKS + 1), to)
+    const [used] = await find('AuthorizationUsed')
+    const outcome = used ? await chain.outcome(used.transaction) : null
     if (outcome && isExecution(outcome.events, authorizationOf(payment)))
-      return { outcome: 'settled', transaction, block: outcome.block }
-    if (outcome) return { outcome: 'refused', why: `The nonce was used for something else, in transaction ${transaction}.` }
+      return { outcome: 'settled', transaction: outcome.hash, block: outcome.block }
+    if (outcome) return { outcome: 'refused', why: `The nonce was used for something else, in transaction ${outcome.hash}.` }
+    const [cancelled] = await find('AuthorizationCanceled')
+    if (cancelled)
+      return { outcome: 'refused', why: `The payer cancelled the authorization, in transaction ${cancelled.transaction}.` }
   }
-  const [cancelled] = await find('AuthorizationCanceled')
-  if (cancelled)
-    return { outcome: 'refused', why: `The payer cancelled the authorization, in transaction ${cancelled.transaction}.` }
   return { outcome: 'unknown' }
+}
+
+/** Money that came long ago is found too. */
+export async function hasArrived(chain: Chain, payment: NewPayment): Promise<boolean> {
+  return (await isUsed(chain, payment)) && (await whatUsed(chain, payment, MAX_RANGES)).outcome === 'settled'
 }
 
 function authorizationOf({ payer, router, value, validAfter, validBefore, nonce }: NewPayment) {

@@ -1,9 +1,7 @@
 import { Signature, type Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
-import { GranaryError } from '../../../services/core/errors.ts'
-import type { Chain } from '../../../services/core/ports.ts'
 import { expectProblem } from '../support/wire.ts'
-import { echo, PRICE, type X402Market } from '../support/x402-market.ts'
+import { echo, PRICE, pass, type X402Market } from '../support/x402-market.ts'
 import { decoded, frontRun, payWith, type SignedPayment, signPayment } from '../support/x402-payments.ts'
 
 const FUNDS = 100n
@@ -44,10 +42,25 @@ export function races(market: () => X402Market): void {
       expectProblem(await payWith(market(), payment.header), 502, 'provider.failed')
       await frontRun(market(), payment)
       expect(await left(signer)).toBe(FUNDS - PRICE)
-      await pass(market(), 2000)
+      await pass(market(), 900)
       await expect.poll(() => left(signer), { timeout: 20_000 }).toBe(FUNDS)
       market().workshop.fails = false
       expectProblem(await payWith(market(), payment.header), 402, 'payment.invalid')
+    })
+
+    it('of a payment that bought nothing gives its money back once its payer shows it, expired or not', async () => {
+      const { signer, payment } = await paying()
+      const { list } = market().workshop
+      const workers = list.splice(0)
+      const { timestamp } = await market().market.payer.head()
+      const ended = await signPayment(market(), { signer, validBefore: timestamp + 30, offer: payment })
+      for (const one of [payment, ended]) await frontRun(market(), one)
+      expect(await left(signer)).toBe(FUNDS - 2n * PRICE)
+      expectProblem(await payWith(market(), payment.header), 503, 'provider.none')
+      await pass(market(), 900)
+      list.push(...workers)
+      expectProblem(await payWith(market(), ended.header), 402, 'payment.invalid')
+      await expect.poll(() => left(signer), { timeout: 20_000 }).toBe(FUNDS)
     })
 
     it('of a failed job’s payment by its own payer lets the same payment buy the job after all', async () => {
@@ -180,90 +193,6 @@ export function races(market: () => X402Market): void {
       expect(await left(signer)).toBe(FUNDS - PRICE)
     })
   })
-
-  describe('a chain that does not answer', () => {
-    it('before anything was sent leaves the payment unused', async () => {
-      const { signer, payment } = await paying()
-      await unlike(market(), { submit: async () => Promise.reject(unavailable()) }, async () => {
-        expectProblem(await payWith(market(), payment.header), 503, 'chain.unavailable')
-      })
-      expect(await left(signer)).toBe(FUNDS)
-      expect((await payWith(market(), payment.header)).status).toBe(200)
-      expect(await left(signer)).toBe(FUNDS - PRICE)
-    })
-
-    it('after the broadcast is no 402: the same payment gets the answer later, and is charged once', async () => {
-      const { signer, payment } = await paying()
-      const jobs = market().workshop.jobs
-      await unlike(market(), { submit: lost(market().chain), read: silentOnce(market().chain) }, async () => {
-        expectProblem(await payWith(market(), payment.header), 503, 'payment.pending')
-      })
-      const { header } = payment
-      await expect.poll(async () => (await payWith(market(), header)).status, { timeout: 20_000 }).toBe(200)
-      const reply = await payWith(market(), header)
-      expect(reply.json).toMatchObject({ charged: PRICE.toString() })
-      expect(market().workshop.jobs).toBe(jobs + 1)
-      expect(await left(signer)).toBe(FUNDS - PRICE)
-    })
-
-    it('and a gateway that dies after the broadcast keep the answer for who paid', async () => {
-      const { signer, payment } = await paying()
-      await unlike(market(), { submit: lost(market().chain), read: silentOnce(market().chain) }, async () => {
-        expectProblem(await payWith(market(), payment.header), 503, 'payment.pending')
-        await market().restart()
-      })
-      await expect.poll(async () => (await payWith(market(), payment.header)).status, { timeout: 20_000 }).toBe(200)
-      expect(await left(signer)).toBe(FUNDS - PRICE)
-    })
-
-    it('and never takes what it was sent charges nothing once the authorization has ended', async () => {
-      const { timestamp } = await market().market.payer.head()
-      const { signer, payment } = await paying({ validBefore: timestamp + 100 })
-      const forget: Partial<Chain> = { submit: lost(market().chain, { sends: false }), broadcast: async () => undefined }
-      await unlike(market(), forget, async () => {
-        expectProblem(await payWith(market(), payment.header), 503, 'payment.pending')
-        await pass(market(), 400)
-        const id = { payer: signer.address.toLowerCase(), nonce: payment.authorization.nonce }
-        await expect
-          .poll(async () => (await market().ledger.payment(id))?.state, { timeout: 20_000 })
-          .toMatch(/^(RELEASED|CLOSED)$/)
-      })
-      expect(await left(signer)).toBe(FUNDS)
-    })
-  })
-}
-
-const unavailable = () => new GranaryError('chain.unavailable', 'The chain does not answer.')
-
-/** The gateway's chain with something of it replaced, for as long as `work` takes. */
-async function unlike({ chain }: X402Market, replaced: Partial<Chain>, work: () => Promise<void>): Promise<void> {
-  const before = { ...chain }
-  Object.assign(chain, replaced)
-  try {
-    await work()
-  } finally {
-    Object.assign(chain, before)
-  }
-}
-
-/** Signs, lets it be stored, sends it or not, and says that nothing is known. */
-function lost(chain: Chain, { sends = true } = {}): Chain['submit'] {
-  const { prepare, broadcast } = chain
-  return async (call, options) => {
-    const transaction = await prepare(call)
-    await options?.signed?.(transaction)
-    if (sends) await broadcast(transaction)
-    throw unavailable()
-  }
-}
-
-/** The look after the settlement gets no answer. */
-function silentOnce({ read }: Chain): Chain['read'] {
-  let asked = 0
-  return (call, block) => {
-    if (call.method === 'authorizationState') asked += 1
-    return call.method === 'authorizationState' && asked > 1 ? Promise.reject(unavailable()) : read(call, block)
-  }
 }
 
 async function cancel({ market, token }: X402Market, signer: Wallet, { authorization }: SignedPayment): Promise<void> {
@@ -277,10 +206,4 @@ async function cancel({ market, token }: X402Market, signer: Wallet, { authoriza
   }
   const { v, r, s } = Signature.from(await signer.signTypedData(domain, types, { authorizer: signer.address, nonce }))
   await market.provider.submit({ contract: 'Token', method: 'cancelAuthorization', args: [signer.address, nonce, v, r, s] })
-}
-
-/** The chain's clock goes on, for all. */
-async function pass({ market }: X402Market, seconds: number): Promise<void> {
-  await market.node.rpc('evm_increaseTime', `0x${seconds.toString(16)}`)
-  await market.node.rpc('anvil_mine', '0x1')
 }

@@ -224,3 +224,12 @@ export async function hireCheaper({ market, workshop, ledger }: X402Market, unit
   workshop.hire(provider, market.modelId)
   return provider
 }
+
+/** The chain's clock goes on, for all. */
+export async function pass({ market, send }: X402Market, seconds: number): Promise<void> {
+  await market.node.rpc('evm_increaseTime', `0x${seconds.toString(16)}`)
+  await market.node.rpc('anvil_mine', '0x1')
+  const { timestamp } = await market.payer.head()
+  const isSeen = async () => Number((await send({ method: 'GET', path: '/v1/head' })).json.timestamp) >= timestamp
+  await until('the gateway to see the new time', isSeen, 20_000)
+}

@@ -18,12 +18,15 @@ export interface PaymentDraft {
   accepted?: Record<string, unknown>
   version?: number
   identifier?: string
+  /** What it accepts; asked of the gateway by default. */
+  offer?: SignedPayment
   /** Last change to the signature. */
   bend?: (signature: string) => string
 }
 
 export interface SignedPayment {
   header: string
+  accepted: Record<string, unknown>
   authorization: { from: string; to: string; value: string; validAfter: string; validBefore: string; nonce: string }
   signature: string
 }
@@ -36,7 +39,7 @@ export async function offered({ send }: X402Market): Promise<Record<string, unkn
 }
 
 export async function signPayment(market: X402Market, draft: PaymentDraft): Promise<SignedPayment> {
-  const requirements = await offered(market)
+  const requirements = draft.offer?.accepted ?? (await offered(market))
   const { timestamp } = await market.market.payer.head()
   const { signer } = draft
   const message = {
@@ -67,7 +70,7 @@ export async function signPayment(market: X402Market, draft: PaymentDraft): Prom
     payload: { signature, authorization },
     extensions: { 'payment-identifier': { info } },
   }
-  return { header: Buffer.from(JSON.stringify(payload)).toString('base64'), authorization, signature }
+  return { accepted: requirements, header: Buffer.from(JSON.stringify(payload)).toString('base64'), authorization, signature }
 }
 
 export function payWith({ send }: X402Market, header: string, body: unknown = echo('hi')): Promise<Reply> {
