@@ -458,8 +458,8 @@ export interface PaymentLedger {
   releasePayment(id: PaymentId, reason: string): Promise<void>
   /** Those of one gateway process whose request has not ended. */
   openPayments(owner: string, limit: number): Promise<Payment[]>
-  /** What paid requests have been charged since the beginning, voided ones left out: this much of the router's money is earned. */
-  earned(router: string): Promise<bigint>
+  /** Final payments of which less than `least` is left are done; returns how many. */
+  closePayments(router: string, least: bigint): Promise<number>
   /** Of which `least` or more may have to go back: released ones past `endedBefore`, voided ones, and final ones that cost less. */
   returnable(router: string, options: { endedBefore: number; least: bigint; limit: number }): Promise<Payment[]>
   /** From RETURNING on, no request can be made with it any more; false when it was not `from` any more. */

@@ -45,6 +45,7 @@ describe.skipIf(missing !== null)(`paying by x402${missing ? ` (skipped: ${missi
     expect(sum + royalties).toBe(charged)
     const swept = await chain.read({ contract: 'X402Router', method: 'swept', args: [] })
     expect(deposit).toBe(swept)
-    expect(await market.ledger.earned(market.router)).toBe(charged)
+    const house = String(await chain.read({ contract: 'X402Router', method: 'ACCOUNT_ID', args: [] }))
+    expect(await market.ledger.standing(house, world.config.collector)).toMatchObject({ accountCharged: charged, reserved: 0n })
   })
 })

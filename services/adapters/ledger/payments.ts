@@ -27,7 +27,6 @@ interface PaymentRow {
 }
 
 const PAYMENTS = `SELECT p.*, q.state AS request_state, q.charged FROM payments p LEFT JOIN requests q USING (request_id)`
-const CHARGED = `q.state IN ('COMMITTED', 'BATCHED', 'FINAL')`
 
 /** x402 payments: their requests' money goes through reserve, commit and batches like any other; here is how it came. */
 export function openPayments(database: Database): PaymentLedger {
@@ -61,13 +60,14 @@ export function openPayments(database: Database): PaymentLedger {
       return rows.map(paymentOf)
     },
 
-    async earned(router) {
-      const { rows } = await query<{ earned: string }>(
-        `SELECT coalesce(sum(q.charged), 0) AS earned FROM payments p JOIN requests q USING (request_id)
-         WHERE p.router = $1 AND p.settled_in IS NOT NULL AND ${CHARGED}`,
-        [router],
+    // What is done leaves the index of what is held, so that looking through it does not grow with history.
+    async closePayments(router, least) {
+      const { rowCount } = await query(
+        `UPDATE payments p SET state = 'RETURNED' FROM requests q WHERE q.request_id = p.request_id AND p.router = $1
+           AND p.state = 'SETTLED' AND p.delivery IS NULL AND q.state = 'FINAL' AND p.value - q.charged < $2`,
+        [router, least],
       )
-      return BigInt(rows[0]?.earned ?? 0)
+      return rowCount ?? 0
     },
 
     async returnable(router, { endedBefore, least, limit }) {

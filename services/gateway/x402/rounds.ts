@@ -45,6 +45,7 @@ export async function round(options: Rounds): Promise<void> {
   await sweep(options)
   const { timestamp } = await desk.till.chain.head()
   const { minRefund } = options
+  await shop.ledger.closePayments(desk.house.rail.router, minRefund)
   const returnable = { endedBefore: timestamp - ENDED_SECONDS, least: minRefund, limit: AT_ONCE }
   for (const payment of await shop.ledger.returnable(desk.house.rail.router, returnable)) {
     await guarded(desk, payment, () => giveBack(desk, payment))
@@ -96,7 +97,8 @@ async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlem
 
 async function sweep({ desk, minSweep }: Rounds): Promise<void> {
   const { shop, house, till } = desk
-  const total = await shop.ledger.earned(house.rail.router)
+  // Only what was paid for is charged to a house account, and a voided request's charge is taken back.
+  const total = (await shop.ledger.standing(house.accountId, house.key))?.accountCharged ?? 0n
   const swept = BigInt(String(await till.chain.read({ contract: 'X402Router', method: 'swept', args: [] })))
   if (total <= swept || total - swept < minSweep) return
   const signature = house.signer.signingKey.sign(digestOf('X402Router', 'Sweep', house.router, { total })).serialized
