@@ -20,6 +20,7 @@ describe.skipIf(missing !== null)(`paying by x402${missing ? ` (skipped: ${missi
   afterEach(() => {
     market.workshop.meanwhile = null
     market.workshop.fails = false
+    market.workshop.busy = null
   })
   afterAll(async () => {
     await market?.[Symbol.asyncDispose]()

@@ -90,19 +90,18 @@ export function clients(market: () => X402Market): void {
     it('get back what a cheaper provider leaves of their payment', async () => {
       const world = market()
       const [dear] = world.workshop.list
+      await using _cleanup = { [Symbol.asyncDispose]: async () => void world.workshop.list.splice(1) }
       await hireCheaper(world, 7n)
-      // The price names the dearest who is there; the quickest gets the job.
-      if (dear) dear.averageMs = 1e9
+      // The price names the dearest who is there; who has time gets the job.
+      world.workshop.busy = dear?.provider ?? null
       const wallet = await world.payer(100n)
       const { header } = await signPayment(world, { signer: wallet })
       expect((await offered(world)).amount).toBe(PRICE.toString())
       const reply = await payWith(world, header)
       expect(reply.json).toMatchObject({ charged: '7' })
-      expect(await world.balanceOf(wallet.address)).toBe(100n - PRICE)
       await expect.poll(() => world.balanceOf(wallet.address), { timeout: 30_000 }).toBe(93n)
       const again = await payWith(world, header)
       expect(again.json).toEqual(reply.json)
-      world.workshop.list.pop()
     })
   })
 }

@@ -50,6 +50,8 @@ export class Workshop implements Dispatcher {
   jobs = 0
   meanwhile: (() => Promise<void>) | null = null
   fails = false
+  /** A provider that always says it is at capacity. */
+  busy: string | null = null
   readonly list: Worker[] = []
   readonly #servedAt: () => Promise<number>
 
@@ -64,11 +66,12 @@ export class Workshop implements Dispatcher {
     return this.list
   }
   async send(workerId: string, job: Job): Promise<JobResult> {
+    const provider = this.list.find((worker) => worker.workerId === workerId)?.provider ?? ''
+    if (provider === this.busy) throw new GranaryError('provider.busy', 'The worker is at capacity.')
     this.jobs += 1
     await this.meanwhile?.()
     if (this.fails) throw new GranaryError('provider.failed', 'The worker could not run the model.')
     const { jobId, modelId, purpose, consentBlock, units, unitPrice } = job
-    const provider = this.list.find((worker) => worker.workerId === workerId)?.provider ?? ''
     const outputs = [textTensor('text', ['echo'])]
     const commitments = {
       inputCommitment: commitTensors(job.inputs, job.inputSalt),
