@@ -26,16 +26,9 @@ export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ an
   checkScope(order, payer)
   const { accountId, key, idempotencyKey } = payer
   const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
-  for (let turn = 0; turn < MAX_TURNS; turn++) {
-    const requestId = newRequestId()
-    const chosen = chooseCandidate(affordableOf(shop, order, new Set()), Math.random)
-    const sale = { payer, requestId, identity, chosen }
-    const reserved = await reserveOrRelease(shop, order, sale)
-    if (reserved.ok) return { answer: await perform(shop, order, sale), repeated: false }
-    const answer = identity && (await shop.repeats.answer(reserved, identity))
-    if (answer) return { answer, repeated: true }
-  }
-  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+  const reserved = await reserveOrAnswer(shop, order, { payer, requestId: newRequestId(), identity })
+  if ('answer' in reserved) return { answer: reserved.answer, repeated: true }
+  return { answer: await perform(shop, order, reserved.sale), repeated: false }
 }
 
 /** A sale under its id in the ledger. */
@@ -46,6 +39,22 @@ interface Sale {
   identity: Identity | null
   /** For whom the job leaves first. */
   chosen: Candidate | null
+}
+
+/** Reserves, or gives the answer that the same request, `earlier`, has got before. */
+export async function reserveOrAnswer(
+  shop: Shop,
+  order: Order,
+  { payer, requestId, identity }: Omit<Sale, 'chosen'>,
+): Promise<{ sale: Sale } | { answer: Uint8Array; earlier: string }> {
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    const sale = { payer, requestId, identity, chosen: chooseCandidate(affordableOf(shop, order, new Set()), Math.random) }
+    const reserved = await reserveOrRelease(shop, order, sale)
+    if (reserved.ok) return { sale }
+    const answer = identity && (await shop.repeats.answer(reserved, identity))
+    if (answer) return { answer, earlier: reserved.request.requestId }
+  }
+  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
 }
 
 async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
@@ -83,6 +92,7 @@ function checkScope({ model, purpose, jurisdiction }: Order, { models, purposes,
   }
 }
 
+/** Throws every refusal but a repeat. */
 async function reserve(shop: Shop, order: Order, { payer, requestId, identity, chosen }: Sale): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
@@ -131,10 +141,10 @@ function isCeilingShort(reserved: Reserved): boolean {
  * Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. The first was
  * chosen before the reservation, which says that the job leaves for it.
  */
-async function dispatch(
+export async function dispatch(
   shop: Shop,
   order: Order,
-  { requestId, chosen }: { requestId: string; chosen: Candidate | null },
+  { requestId, chosen }: Pick<Sale, 'requestId' | 'chosen'>,
 ): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
   let last: unknown = null
@@ -179,9 +189,24 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
   }
 }
 
-async function commit(
+/** A delivered job and what its answer says of it. */
+export interface Delivered {
+  order: { model: { modelId: string; manifest: { name: string } }; body: { purpose?: string } }
+  requestId: string
+  result: JobResult
+  job: Pick<Job, 'inputSalt' | 'outputSalt'>
+}
+
+export async function commit(
   shop: Shop,
-  { order, payer, requestId, identity, result, job }: Omit<Sale, 'chosen'> & { order: Order; result: JobResult; job: Job },
+  {
+    order,
+    payer,
+    requestId,
+    identity,
+    result,
+    job,
+  }: Delivered & Pick<Sale, 'identity'> & { payer: Pick<Payer, 'accountId' | 'key'> },
 ): Promise<Uint8Array> {
   const { receipt, signature, outputs } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
@@ -226,7 +251,7 @@ async function commit(
 }
 
 /** Ids that begin with the time stand side by side in the ledger's indexes, so that a long history costs a new request nothing. */
-function newRequestId(): string {
+export function newRequestId(): string {
   const time = Date.now().toString(16).padStart(12, '0')
   return `0x${time}${randomBytes(26).toString('hex')}`
 }

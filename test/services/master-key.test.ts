@@ -107,8 +107,9 @@ describe('replacing the master key', () => {
       for (const { url } of [both, older])
         expect((await buy(url, apiKey, `half ${apiKey} ${url}`.replaceAll(/[^a-z0-9]/g, '').slice(-90))).status).toBe(200)
     const runs = await Promise.all([resealAll(counter.ledger, [NEW, OLD]), resealAll(counter.ledger, [NEW, OLD])])
-    expect(runs.reduce((sum, { resealed }) => sum + resealed, 0)).toBe(KEYS - 3)
-    for (const { failed, answersLeft } of runs) expect({ failed, left: answersLeft > 0 }).toEqual({ failed: [], left: true })
+    expect(runs.reduce((sum, { escrowKeys }) => sum + escrowKeys.resealed, 0)).toBe(KEYS - 3)
+    for (const { escrowKeys, answersLeft } of runs)
+      expect({ failed: escrowKeys.failed, left: answersLeft > 0 }).toEqual({ failed: [], left: true })
 
     await using after = await counter.beside({ masterKeys: [NEW] })
     for (const [index, apiKey] of apiKeys.entries()) expect((await buy(after.url, apiKey, `after-${index}`)).status).toBe(200)
@@ -123,7 +124,9 @@ describe('replacing the master key', () => {
     const wrong = await run(['scripts/reseal.ts'], { ...env, GRANARY_MASTER_KEY: NEW.toString('hex') })
     expect({ code: wrong.code, output: wrong.output }).toEqual({
       code: 1,
-      output: expect.stringMatching(/^0 escrow keys sealed anew, 7 were already, 1 could not be opened\n\d+ stored answers/),
+      output: expect.stringMatching(
+        /^0 escrow keys sealed anew, 7 were already, 1 could not be opened\n0 deliveries [^\n]+\n\d+ stored answers/,
+      ),
     })
     expect(wrong.errors).toContain(made.keyId)
     const dir = mkdtempSync(join(tmpdir(), 'granary-reseal-'))

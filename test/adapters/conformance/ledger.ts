@@ -5,6 +5,7 @@ import { ledgerHistories } from './ledger-history.ts'
 import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
 import { ledgerParallel } from './ledger-parallel.ts'
+import { ledgerPayments } from './ledger-payments.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
 import { ledgerUsage } from './ledger-usage.ts'
@@ -23,6 +24,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerLimits(() => opened)
     ledgerUsage(() => opened)
     ledgerHistories(() => opened)
+    ledgerPayments(() => opened)
     ledgerMirror(() => opened.ledger)
   })
 }

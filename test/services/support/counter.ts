@@ -104,6 +104,7 @@ const settings: GatewayConfig = {
   contentListen: [],
   collector,
   relayer: collector,
+  x402: { key: collector, minPrice: 1n, minSweep: 1n, minRefund: 1n, pollMs: 1000 },
   registrar: null,
   masterKeys: [masterKey('a1')],
   answerSeconds: 86_400,
