@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
 import { clients } from './groups/x402-clients.ts'
 import { forgeries } from './groups/x402-forgeries.ts'
+import { names } from './groups/x402-names.ts'
 import { paywall } from './groups/x402-paywall.ts'
 import { races } from './groups/x402-races.ts'
 import { silence } from './groups/x402-silence.ts'
@@ -26,7 +27,7 @@ describe.skipIf(missing !== null)(`paying by x402${missing ? ` (skipped: ${missi
     await market?.[Symbol.asyncDispose]()
   })
 
-  for (const group of [clients, forgeries, paywall, races, silence]) group(() => market)
+  for (const group of [clients, forgeries, paywall, races, names, silence]) group(() => market)
 
   it('has paid out of the house account what providers, authors and contributors got, to the unit', async () => {
     await market.untilSettled()

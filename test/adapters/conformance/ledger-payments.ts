@@ -1,73 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import type { NewPayment } from '../../../services/core/ports.ts'
-import {
-  chargeOnce,
-  closeAs,
-  deliver,
-  draftAll,
-  draftAllOptions,
-  fund,
-  hex,
-  newAccount,
-  type OpenLedger,
-  order,
-  type TestAccount,
-} from './ledger-acts.ts'
+import { closeAs, draftAll, fund, hex, type OpenLedger, order } from './ledger-acts.ts'
+import { earned, openHouse, paidFor, payment } from './ledger-house.ts'
 
-/** x402 payments beside their requests, and the house accounts that these charge. */
+/** x402 payments beside their requests, and what the house accounts are charged for them. */
 export function ledgerPayments(opened: () => OpenLedger): void {
-  const payment = (changed: Partial<NewPayment> = {}): NewPayment => ({
-    payer: hex(20),
-    nonce: hex(32),
-    router: hex(20),
-    value: 10n,
-    validAfter: 0,
-    validBefore: 2000,
-    signature: hex(65),
-    requestId: hex(32),
-    bodyHash: hex(32),
-    owner: 'x402:gateway-1',
-    ...changed,
-  })
   const signed = () => ({ raw: hex(40), hash: hex(32), nonce: 7 })
-
-  /** A router's account with a key of its own and a voucher without a limit, as the chain shows it before any sweep. */
-  const house = async (): Promise<TestAccount> => {
-    const { ledger } = opened()
-    const account = { ...newAccount(), key: hex(20) }
-    await ledger.openHouse(account.accountId, account.config)
-    return fund(ledger, account, { deposit: 0n, cap: 10n ** 20n, ceiling: 10n ** 20n })
-  }
-
-  describe('a house account', () => {
-    it('reserves and commits before its money is there, and settles only once it is', async () => {
-      const { ledger } = opened()
-      const account = await house()
-      const { delivery } = await chargeOnce(ledger, account, { charged: 10n, servedAt: 1000 })
-      const options = draftAllOptions(account.config.collector)
-      expect(await ledger.draftBatch(options)).toBeNull()
-      await fund(ledger, account, { deposit: 10n, cap: 10n ** 20n })
-      const draft = await draftAll(ledger, account.config.collector)
-      expect(draft.rows).toMatchObject([{ key: account.key, requestIds: [delivery.requestId], parts: [{ amount: 10n }] }])
-      expect(await ledger.closeBatch(closeAs(draft))).toEqual({ final: 1, retried: 0, voided: 0 })
-    })
-
-    it('is opened again without losing what it has', async () => {
-      const { ledger } = opened()
-      const account = await house()
-      await chargeOnce(ledger, account, { charged: 3n })
-      await ledger.openHouse(account.accountId, account.config)
-      expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 3n, ceiling: 10n ** 20n })
-    })
-
-    it('is the only kind that needs no deposit', async () => {
-      const { ledger } = opened()
-      const account = { ...newAccount(), key: hex(20) }
-      await ledger.knowAccount(account.accountId, account.config)
-      await fund(ledger, account, { deposit: 0n, cap: 100n, ceiling: 100n })
-      expect(await ledger.reserve(order(account, { max: 1n }), 1000)).toEqual({ ok: false, reason: 'account-unknown' })
-    })
-  })
 
   describe('x402 payments', () => {
     it('are opened once each, however many try', async () => {
@@ -147,20 +84,20 @@ export function ledgerPayments(opened: () => OpenLedger): void {
 
     it('have earned what their requests were charged, and what is left may go back once', async () => {
       const { ledger } = opened()
-      const account = await house()
+      const account = await openHouse(opened().ledger)
       const router = account.config.payer
       const options = { endedBefore: 1500, least: 2n, limit: 10 }
       const cheap = payment({ router })
-      await paidFor(account, cheap, 7n)
+      await paidFor(opened().ledger, { account, one: cheap, charged: 7n })
       const exact = payment({ router })
-      await paidFor(account, exact, 10n)
+      await paidFor(opened().ledger, { account, one: exact, charged: 10n })
       const unanswered = payment({ router, validBefore: 1499 })
       await ledger.openPayment(unanswered, null)
       await ledger.releasePayment(unanswered, 'provider.failed')
       const valid = payment({ router, validBefore: 1500 })
       await ledger.openPayment(valid, null)
       await ledger.releasePayment(valid, 'provider.failed')
-      expect(await earned(account)).toBe(17n)
+      expect(await earned(opened().ledger, account)).toBe(17n)
       expect((await ledger.returnable(router, options)).map(({ nonce }) => nonce)).toEqual([unanswered.nonce])
 
       await fund(ledger, account, { deposit: 17n, cap: 10n ** 20n })
@@ -181,40 +118,63 @@ export function ledgerPayments(opened: () => OpenLedger): void {
       expect((await ledger.returnable(router, options)).map(({ nonce }) => nonce)).toEqual([cheap.nonce])
       await ledger.movePayment(cheap, { from: 'RETURNING', to: 'RETURNED' })
       expect(await ledger.returnable(router, options)).toEqual([])
-      expect(await earned(account)).toBe(17n)
+      expect(await earned(opened().ledger, account)).toBe(17n)
     })
 
     it('have earned nothing for a voided request, all of which may go back', async () => {
       const { ledger } = opened()
-      const account = await house()
+      const account = await openHouse(opened().ledger)
       const router = account.config.payer
       const one = payment({ router })
-      await paidFor(account, one, 10n)
+      await paidFor(opened().ledger, { account, one, charged: 10n })
       await fund(ledger, account, { deposit: 10n, cap: 10n ** 20n })
       const draft = await draftAll(ledger, account.config.collector)
       const outcome = { ...closeAs(draft, () => false), skippedRows: [{ row: 0, reason: 'KeyEnded' }] }
       expect(await ledger.closeBatch(outcome)).toEqual({ final: 0, retried: 0, voided: 1 })
-      expect(await earned(account)).toBe(0n)
+      expect(await earned(opened().ledger, account)).toBe(0n)
       const [back] = await ledger.returnable(router, { endedBefore: 0, least: 1n, limit: 10 })
       expect(back).toMatchObject({ nonce: one.nonce, requestState: 'VOIDED', value: 10n })
     })
 
-    /** As the gateway sweeps it: the house account is charged for nothing else. */
-    async function earned({ accountId, key }: TestAccount): Promise<bigint | undefined> {
-      return (await opened().ledger.standing(accountId, key))?.accountCharged
-    }
-
-    /** Reserved, delivered, settled and committed, for at most the payment's value. */
-    async function paidFor(account: TestAccount, one: NewPayment, charged: bigint): Promise<void> {
+    it('are found by what their request was reserved under, unless it was released', async () => {
       const { ledger } = opened()
-      const reservation = order(account, { requestId: one.requestId, max: one.value })
+      const account = await openHouse(opened().ledger)
+      const [one, two] = [payment(), payment()]
+      const [identity, bodyHash] = [hex(32), hex(32)]
+      const asked = (requestId: string) => order(account, { requestId, bodyHash, idempotencyKey: identity })
       await ledger.openPayment(one, null)
-      expect(await ledger.reserve(reservation, 1000)).toEqual({ ok: true })
-      await ledger.dispatched(one.requestId, reservation.provider)
-      await ledger.paymentDelivered(one, new Uint8Array([1]))
-      await ledger.paymentSettled(one, { transaction: hex(32), block: 2 })
-      await ledger.commit(deliver(reservation, { charged }))
-      await ledger.paymentAnswered(one)
-    }
+      expect(await ledger.paymentFor(account.accountId, identity)).toBeNull()
+      await ledger.reserve(asked(one.requestId), 1000)
+      expect(await ledger.paymentFor(account.accountId, identity)).toMatchObject({ nonce: one.nonce, requestIdentity: identity })
+      expect(await ledger.paymentFor(hex(32), identity)).toBeNull()
+      await ledger.release(one.requestId, 'provider.failed')
+      expect(await ledger.paymentFor(account.accountId, identity)).toBeNull()
+      await ledger.openPayment(two, null)
+      await ledger.reserve(asked(two.requestId), 1000)
+      expect(await ledger.paymentFor(account.accountId, identity)).toMatchObject({ nonce: two.nonce })
+    })
+
+    it('have what was delivered replaced only as it was read, page by page', async () => {
+      const { ledger } = opened()
+      const ids = Array.from({ length: 5 }, () => hex(32)).toSorted()
+      for (const requestId of ids) {
+        const one = payment({ requestId })
+        await ledger.openPayment(one, null)
+        await ledger.paymentDelivered(one, new Uint8Array([1]))
+      }
+      const found: string[] = []
+      for (let after = ''; ; after = found.at(-1) ?? '') {
+        const page = await ledger.sealedDeliveries({ after, limit: 2 })
+        found.push(...page.map(({ requestId }) => requestId))
+        if (page.length < 2) break
+      }
+      expect(found).toEqual(found.toSorted())
+      expect(found).toEqual(expect.arrayContaining(ids))
+      const [id = ''] = ids
+      const [from, to] = [new Uint8Array([1]), new Uint8Array([2])]
+      expect(await ledger.resealDelivery(id, { from, to })).toBe(true)
+      expect(await ledger.resealDelivery(id, { from, to })).toBe(false)
+      expect((await ledger.paymentOf(id))?.delivery).toEqual(to)
+    })
   })
 }

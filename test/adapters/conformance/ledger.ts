@@ -2,6 +2,7 @@ import { beforeAll, describe } from 'vitest'
 import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
+import { ledgerHouse } from './ledger-house.ts'
 import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
 import { ledgerParallel } from './ledger-parallel.ts'
@@ -24,6 +25,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerLimits(() => opened)
     ledgerUsage(() => opened)
     ledgerHistories(() => opened)
+    ledgerHouse(() => opened)
     ledgerPayments(() => opened)
     ledgerMirror(() => opened.ledger)
   })

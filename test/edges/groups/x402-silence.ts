@@ -71,7 +71,7 @@ export function silence(market: () => X402Market): void {
 const unavailable = () => new GranaryError('chain.unavailable', 'The chain does not answer.')
 
 /** The gateway's chain with something of it replaced, for as long as `work` takes. */
-async function unlike({ chain }: X402Market, replaced: Partial<Chain>, work: () => Promise<void>): Promise<void> {
+export async function unlike({ chain }: X402Market, replaced: Partial<Chain>, work: () => Promise<void>): Promise<void> {
   const before = { ...chain }
   Object.assign(chain, replaced)
   try {
@@ -82,7 +82,7 @@ async function unlike({ chain }: X402Market, replaced: Partial<Chain>, work: () 
 }
 
 /** Signs, lets it be stored, sends it or not, and says that nothing is known. */
-function lost(chain: Chain, { sends = true } = {}): Chain['submit'] {
+export function lost(chain: Chain, { sends = true } = {}): Chain['submit'] {
   const { prepare, broadcast } = chain
   return async (call, options) => {
     const transaction = await prepare(call)
@@ -93,7 +93,7 @@ function lost(chain: Chain, { sends = true } = {}): Chain['submit'] {
 }
 
 /** The look after the settlement gets no answer. */
-function silentOnce({ read }: Chain): Chain['read'] {
+export function silentOnce({ read }: Chain): Chain['read'] {
   let asked = 0
   return (call, block) => {
     if (call.method === 'authorizationState') asked += 1

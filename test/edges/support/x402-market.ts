@@ -110,7 +110,9 @@ export interface X402Market extends AsyncDisposable {
   balanceOf(address: string): Promise<bigint>
   house(): Promise<{ deposit: bigint; charged: bigint }>
   /** The gateway once more, as after a crash. */
-  restart(): Promise<void>
+  restart(changed?: Partial<GatewayConfig>): Promise<void>
+  /** Another gateway of the same collector, with its own connections to database and chain. */
+  beside(): Promise<{ send: ReturnType<typeof openWire> } & AsyncDisposable>
   /** Until nothing is left to settle. */
   untilSettled(): Promise<void>
 }
@@ -122,7 +124,8 @@ export async function openX402Market(): Promise<X402Market> {
   )
   const { node } = market
   const server = stack.use(await openTestServer())
-  const ledger = stack.use(await openLedger({ url: stack.use(await server.database()).url }))
+  const { url } = stack.use(await server.database())
+  const ledger = stack.use(await openLedger({ url }))
   const { deployment, rpcUrl, wallets } = node
   const [relayer, collector] = wallets
   if (!relayer || !collector) throw new Error('anvil has too few accounts')
@@ -184,10 +187,23 @@ export async function openX402Market(): Promise<X402Market> {
         deposit: bigint
         charged: bigint
       },
-    async restart() {
+    async restart(changed = {}) {
       await gateway[Symbol.asyncDispose]()
-      gateway = await openGateway(config, parts)
+      gateway = await openGateway({ ...config, ...changed }, parts)
       await gateway.app.listen({ host: '127.0.0.1', port: 0 })
+    },
+    async beside() {
+      await using opened = new AsyncDisposableStack()
+      const key = wallets.at(-1) ?? relayer
+      const others = {
+        ledger: opened.use(await openLedger({ url })),
+        chain: opened.use(await openEthersChain({ rpcUrl, deployment, key })),
+      }
+      const second = opened.use(await openGateway({ ...config, port: 1, relayer: key }, { ...parts, ...others }))
+      await second.app.listen({ host: '127.0.0.1', port: 0 })
+      const { port } = second.app.server.address() as { port: number }
+      const moved = opened.move()
+      return { send: openWire(`http://127.0.0.1:${port}`), [Symbol.asyncDispose]: () => moved.disposeAsync() }
     },
     async untilSettled() {
       await expect

@@ -73,8 +73,18 @@ export async function signPayment(market: X402Market, draft: PaymentDraft): Prom
   return { accepted: requirements, header: Buffer.from(JSON.stringify(payload)).toString('base64'), authorization, signature }
 }
 
-export function payWith({ send }: X402Market, header: string, body: unknown = echo('hi')): Promise<Reply> {
+export function payWith({ send }: Pick<X402Market, 'send'>, header: string, body: unknown = echo('hi')): Promise<Reply> {
   return send({ body, headers: { 'payment-signature': header } })
+}
+
+/** Beside an Idempotency-Key. */
+export function payUnder(
+  { send }: Pick<X402Market, 'send'>,
+  idempotencyKey: string,
+  { header }: Pick<SignedPayment, 'header'>,
+  body: unknown = echo('hi'),
+): Promise<Reply> {
+  return send({ body, headers: { 'payment-signature': header, 'idempotency-key': idempotencyKey } })
 }
 
 export function decoded(header: unknown): Record<string, unknown> {
