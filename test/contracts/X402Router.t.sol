@@ -5,11 +5,12 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {X402Router} from "../../contracts/X402Router.sol";
 import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
 import {IX402Router} from "../../contracts/interfaces/IX402Router.sol";
+import {Guarded} from "../../contracts/libraries/Guarded.sol";
 import {Messages} from "../../contracts/libraries/Messages.sol";
 import {Drafts} from "./support/Drafts.sol";
 import {EscrowFixture} from "./support/EscrowFixture.sol";
 import {WalletDouble} from "./support/MarketDoubles.sol";
-import {RouterActs} from "./support/RouterFixture.sol";
+import {ReentrantDollar, RouterActs, RouterMaker} from "./support/RouterFixture.sol";
 
 contract X402RouterTest is EscrowFixture, RouterActs {
     uint256 internal constant HOUSE_KEY = 0x402;
@@ -36,6 +37,7 @@ contract X402RouterTest is EscrowFixture, RouterActs {
         IInferenceEscrow.Key memory key = escrow.key(router.ACCOUNT_ID(), vm.addr(HOUSE_KEY));
         vm.assertEq(uint256(key.cap), type(uint80).max);
         vm.assertEq(uint256(key.notAfter), type(uint40).max);
+        vm.assertEq(uint256(key.nonce), 1);
         vm.assertEq(address(router.TOKEN()), address(token));
     }
 
@@ -44,6 +46,21 @@ contract X402RouterTest is EscrowFixture, RouterActs {
         new X402Router(escrow, address(0), vm.addr(HOUSE_KEY));
         vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowKeyInvalid.selector, address(0)));
         new X402Router(escrow, collector, address(0));
+    }
+
+    function test_Constructor_RevertWhen_TheRouterCollectsForItself() public {
+        RouterMaker maker = new RouterMaker();
+        vm.expectRevert(abi.encodeWithSelector(IX402Router.RouterKeyInvalid.selector, maker.first()));
+        maker.makeFirst(escrow, vm.addr(HOUSE_KEY));
+    }
+
+    function test_Sweep_TheSameTotalAgainMovesAndSaysNothing() public {
+        token.mint(address(router), 7);
+        bytes memory signature = _sign(HOUSE_KEY, _sweepDigest(router, 7));
+        vm.assertEq(_sweep(7, signature), 7);
+        vm.recordLogs();
+        vm.assertEq(_sweep(7, signature), 0);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
     }
 
     function testFuzz_Sweep_TotalsAreCumulativeAndARepeatMovesNothing(uint64 first, uint64 second) public {
@@ -176,6 +193,18 @@ contract X402RouterTest is EscrowFixture, RouterActs {
         router.refund(paid, 7, signature, "");
     }
 
+    function test_Refund_OfTheLeastAndOfAllThatIsHeld() public {
+        (IX402Router.Authorization memory first, bytes memory firstSignature) = _pay(7, NONCE);
+        vm.prank(collector);
+        router.refund(first, 1, firstSignature, "");
+        _sweep(6, _sign(HOUSE_KEY, _sweepDigest(router, 6)));
+        (IX402Router.Authorization memory second, bytes memory secondSignature) = _pay(9, keccak256("second"));
+        vm.prank(collector);
+        router.refund(second, 9, secondSignature, "");
+        vm.assertEq(token.balanceOf(payer), 100e6 - 6);
+        vm.assertEq(token.balanceOf(address(router)), 0);
+    }
+
     function test_Refund_RevertWhen_TooMuchOrNothing() public {
         (IX402Router.Authorization memory paid, bytes memory signature) = _pay(7, NONCE);
         token.mint(address(router), 100);
@@ -234,6 +263,34 @@ contract X402RouterTest is EscrowFixture, RouterActs {
         vm.prank(collector);
         router.refund(paid, 7, signature, "");
         vm.assertEq(token.balanceOf(address(wallet)), 7);
+    }
+
+    // Reentrant
+
+    /// Also whoever may ask for both asks for one at a time.
+    function test_ReentrantToken_IsRefusedWhereTokensMove() public {
+        ReentrantDollar odd = new ReentrantDollar();
+        X402Router entered = new X402Router(_newEscrow(address(odd)), collector, vm.addr(HOUSE_KEY));
+        odd.mint(address(entered), 100);
+        IX402Router.Authorization memory paid = _authorization(payer, 7, NONCE);
+        bytes memory signature = _sign(PAYER_KEY, _paymentDigest(odd.DOMAIN_SEPARATOR(), address(entered), paid));
+        bytes memory sweeps = abi.encodeCall(entered.sweep, (3, _sign(HOUSE_KEY, _sweepDigest(entered, 3))));
+        bytes memory refunds =
+            abi.encodeCall(entered.refund, (paid, 7, signature, _sign(HOUSE_KEY, _refundDigest(entered, payer, NONCE, 7))));
+        bytes[2] memory inner = [sweeps, refunds];
+        for (uint256 i = 0; i < inner.length; ++i) {
+            odd.aim(address(entered), inner[i]);
+            vm.expectRevert(Guarded.GuardedReentered.selector);
+            vm.prank(collector);
+            entered.sweep(5, "");
+            vm.expectRevert(Guarded.GuardedReentered.selector);
+            vm.prank(collector);
+            entered.refund(paid, 7, signature, "");
+        }
+        odd.aim(address(0), "");
+        vm.prank(collector);
+        entered.refund(paid, 7, signature, "");
+        vm.assertEq(odd.balanceOf(payer), 7);
     }
 
     // Shared acts

@@ -2,10 +2,12 @@
 pragma solidity 0.8.34;
 
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+import {InferenceEscrow} from "../../../contracts/InferenceEscrow.sol";
 import {TestDollar} from "../../../contracts/TestDollar.sol";
 import {X402Router} from "../../../contracts/X402Router.sol";
 import {IX402Router} from "../../../contracts/interfaces/IX402Router.sol";
 import {Messages} from "../../../contracts/libraries/Messages.sol";
+import {ReentrantToken} from "./OddTokens.sol";
 import {TestKit} from "./Vm.sol";
 
 /// @title How x402 payments are signed, paid, swept and given back.
@@ -57,5 +59,26 @@ abstract contract RouterActs is TestKit {
                 router
             )
         );
+    }
+}
+
+/// @title Has executed every authorization, by its own word.
+contract ReentrantDollar is ReentrantToken {
+    bytes32 public constant DOMAIN_SEPARATOR = keccak256("odd");
+
+    function authorizationState(address, bytes32) external pure returns (bool) {
+        return true;
+    }
+}
+
+/// @title Knows the address of the first contract that it will make.
+contract RouterMaker {
+    function makeFirst(InferenceEscrow escrow, address key) external {
+        new X402Router(escrow, first(), key);
+    }
+
+    /// RLP of its address and the nonce 1.
+    function first() public view returns (address) {
+        return address(uint160(uint256(keccak256(abi.encodePacked(bytes2(0xd694), address(this), bytes1(0x01))))));
     }
 }
