@@ -4,6 +4,8 @@ import { accountIdOf, depositNonceOf } from '../core/accounts.ts'
 import type { AccountConfig } from '../core/ports.ts'
 import { auditBatch, type ReceiptsFile } from './audit.ts'
 import { type Context, DEADLINE_SECONDS } from './context.ts'
+import { Funds } from './funds.ts'
+import { findAccount, wayOf } from './funds-way.ts'
 import { Meter } from './meter.ts'
 import { type Usage, usageOver } from './usage.ts'
 
@@ -81,6 +83,14 @@ export class Account {
     const args = [account, amount, 0n, validBefore, salt, signature]
     const { transaction } = await this.#context.relay('InferenceEscrow', 'depositWithAuthorization', args)
     return { accountId: this.idOf(account), transaction }
+  }
+
+  /** The way out: balance, thaw, withdrawal, credit. By signature, or `direct`; another account than the default by its id. */
+  funds({ accountId, direct = false }: { accountId?: string; direct?: boolean } = {}): Funds {
+    const { address, contracts } = this.#context
+    const account = async () =>
+      accountId === undefined ? this.config() : findAccount(contracts(), { payer: await address(), accountId })
+    return new Funds(wayOf(this.#context, { account, direct }))
   }
 
   /** Pays by vouchers, signed with the wallet itself. */
