@@ -119,12 +119,18 @@ export class Account {
   }: ApiKeyRequest): Promise<{ apiKey: string; keyId: string; key: string }> {
     const { http, sign, now } = this.#context
     const account = await this.config()
-    const { key } = await http.json<{ key: string }>({ method: 'POST', path: '/v1/keys/offer', body: {} })
+    const { key, offer } = await http.json<{ key: string; offer: string }>({
+      method: 'POST',
+      path: '/v1/keys/offer',
+      body: {},
+      repeatable: true,
+    })
     const notAfter = (await now()) + lifeSeconds
     const grant = { accountId: this.idOf(account), key, cap, notAfter, nonce: 1 }
     const signature = await sign('InferenceEscrow', 'GrantKey', grant)
-    const body = { account, key, cap, notAfter, nonce: 1, signature, label, models, purposes, jurisdictions, limits }
-    return http.json({ method: 'POST', path: '/v1/keys', body })
+    const body = { account, key, offer, cap, notAfter, nonce: 1, signature, label, models, purposes, jurisdictions, limits }
+    // A repeat after a lost answer gives the same API key.
+    return http.json({ method: 'POST', path: '/v1/keys', body, repeatable: true })
   }
 
   /** All receipts of the account, to be kept, and held against the chain without the gateway: auditReceipts. */

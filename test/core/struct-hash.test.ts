@@ -22,6 +22,7 @@ function drawnOf(type: string): fc.Arbitrary<unknown> {
   if (type === 'address') return hex(20)
   if (type === 'bytes32') return hex(32)
   if (type === 'bool') return fc.boolean()
+  if (type === 'string') return fc.string({ maxLength: 64 })
   return fc.bigInt({ min: 0n, max: (1n << BigInt(type.slice(4))) - 1n })
 }
 

@@ -7,10 +7,12 @@ import { openDatabase } from './database.ts'
 import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
+import { openOwnership } from './ownership.ts'
 import { openPublishing } from './publishing.ts'
 import { openReservations } from './reserving.ts'
 import { openRunningRequests } from './running-requests.ts'
 import { openSealed } from './sealed.ts'
+import { openSessions } from './sessions.ts'
 import { openSettlement } from './settlement.ts'
 import { openUsage } from './usage.ts'
 
@@ -28,6 +30,8 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openReservations(database, running),
     ...openCommits(database, running),
     ...openCredentials(database),
+    ...openSessions(database),
+    ...openOwnership(database, { url, log }),
     ...openLimits(database),
     ...openUsage(database),
     ...openSealed(database),

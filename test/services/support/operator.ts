@@ -84,6 +84,7 @@ export async function openOperator(): Promise<Operator> {
   }
   await indexed()
   const urls = new Set<string>()
+  let started = 0
   const owned = stack.move()
   return {
     market,
@@ -100,14 +101,14 @@ export async function openOperator(): Promise<Operator> {
       await Promise.all([...urls].map((url) => untilSeen(url, market)))
     },
     async gateway(env = {}) {
-      const started = await startGateway({ market, dir, databaseUrl, env, index: processes.length })
-      processes.push(started.child)
-      const link = owned.use(provider.dial(started.gateway.url))
-      await untilServing(started.gateway, link)
-      const { url, kill } = started.gateway
+      const { child, gateway } = await startGateway({ market, dir, databaseUrl, env, index: started++ })
+      processes.push(child)
+      const link = owned.use(provider.dial(gateway.url))
+      await untilServing(gateway, link)
+      const { url, kill } = gateway
       urls.add(url)
       return {
-        ...started.gateway,
+        ...gateway,
         kill() {
           urls.delete(url)
           return kill()
