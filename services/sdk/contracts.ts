@@ -18,7 +18,7 @@ export interface Contracts {
   events(
     contract: string,
     filter: { name: string; indexed: readonly unknown[]; fromBlock: number },
-  ): Promise<{ args: Record<string, unknown> }[]>
+  ): Promise<{ transaction: string; args: Record<string, unknown> }[]>
 }
 
 const TIMEOUT_MS = 30_000
@@ -107,15 +107,16 @@ async function eventsIn(
   target: Contract,
   provider: JsonRpcProvider,
   { name, indexed, fromBlock }: { name: string; indexed: readonly unknown[]; fromBlock: number },
-): Promise<{ args: Record<string, unknown> }[]> {
+): Promise<{ transaction: string; args: Record<string, unknown> }[]> {
   const topics = target.interface.encodeFilterTopics(name, [...indexed])
   const ranges = [{ from: fromBlock, to: await provider.getBlockNumber() }]
-  const found: { args: Record<string, unknown> }[] = []
+  const found: { transaction: string; args: Record<string, unknown> }[] = []
   for (let calls = 0; ranges.length > 0; calls++) {
     const { from, to } = ranges.pop() ?? { from: 0, to: 0 }
     try {
       const logs = await provider.getLogs({ address: await target.getAddress(), topics, fromBlock: from, toBlock: to })
-      for (const log of logs) found.push({ args: target.interface.parseLog(log)?.args.toObject() ?? {} })
+      for (const log of logs)
+        found.push({ transaction: log.transactionHash, args: target.interface.parseLog(log)?.args.toObject() ?? {} })
     } catch (cause) {
       if (from >= to || calls >= MOST_LOG_CALLS) throw cause
       const middle = Math.floor((from + to) / 2)
