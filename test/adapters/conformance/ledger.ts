@@ -7,6 +7,7 @@ import { ledgerMirror } from './ledger-mirror.ts'
 import { ledgerParallel } from './ledger-parallel.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
+import { ledgerSiblings } from './ledger-siblings.ts'
 import { ledgerUsage } from './ledger-usage.ts'
 
 /** What any Ledger must keep, whatever it is built on. */
@@ -22,6 +23,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerSettling(() => opened)
     ledgerLimits(() => opened)
     ledgerUsage(() => opened)
+    ledgerSiblings(() => opened)
     ledgerHistories(() => opened)
     ledgerMirror(() => opened.ledger)
   })
