@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { auditReceipts, formatDollars, GranaryError, openWitness, type ReceiptsFile } from '../sdk/index.ts'
-import { argument, type Command, open } from './invocation.ts'
+import { auditPublished, auditReceipts, formatDollars, GranaryError, openWitness, type ReceiptsFile } from '../sdk/index.ts'
+import { argument, type Command, type Invocation, open, readBytes } from './invocation.ts'
 
 /** Chapter 5, held against the chain: what was paid for, and what the collector has settled. */
 export const auditCommands: Record<string, Command> = {
@@ -18,8 +18,7 @@ export const auditCommands: Record<string, Command> = {
     usage: 'account verify FILE --rpc URL',
     says: 'holds the receipts of a file against the chain; the gateway is not asked',
     async run(invocation) {
-      const { rpcUrl } = invocation.config
-      if (rpcUrl === null) throw new GranaryError('config.invalid', 'Give --rpc URL: the chain is the witness, not the gateway.')
+      const rpcUrl = rpcOf(invocation)
       const file = readReceipts(argument(invocation, 0, 'FILE'))
       const audit = await auditReceipts(file, openWitness(file, rpcUrl))
       const unknown = audit.unknownSigners.map((signer) => `signed by ${signer}, which is no provider's session key now`)
@@ -28,6 +27,27 @@ export const auditCommands: Record<string, Command> = {
         lines: [`${audit.receipts} receipts hold: ${sums}`, ...unknown],
         value: { ...audit, settled: `${audit.settled}`, pending: `${audit.pending}` },
       }
+    },
+  },
+  'account audit': {
+    usage: 'account audit BATCH.json… --rpc URL [--account ID]',
+    says: 'holds published batches, as IPFS has them, against the chain, and sums up who paid what; no gateway is asked',
+    async run(invocation) {
+      argument(invocation, 0, 'BATCH.json')
+      const audit = await auditPublished(invocation.args.map(readBytes), { rpcUrl: rpcOf(invocation) })
+      const asked = invocation.flags.account
+      const accounts = audit.accounts.filter(({ accountId }) => asked === undefined || accountId === String(asked).toLowerCase())
+      const batches = audit.batches.map(
+        ({ batchId, transaction, receipts }) => `batch ${batchId}: ${receipts} receipts make transaction ${transaction}`,
+      )
+      const sums = accounts.map(
+        ({ accountId, receipts, charged, onChain }) =>
+          `account ${accountId}: ${receipts} receipts here for ${formatDollars(charged)}; the escrow has charged ${formatDollars(onChain)}` +
+          (onChain === charged ? ', the same' : `: ${formatDollars(onChain - charged)} are in other batches`),
+      )
+      const lines = [`of escrow ${audit.escrow} on chain ${audit.chainId}`, ...batches, ...sums]
+      const value = accounts.map((account) => ({ ...account, charged: `${account.charged}`, onChain: `${account.onChain}` }))
+      return { lines, value: { ...audit, accounts: value } }
     },
   },
   'account batch': {
@@ -41,6 +61,11 @@ export const auditCommands: Record<string, Command> = {
       }
     },
   },
+}
+
+function rpcOf({ config }: Invocation): string {
+  if (config.rpcUrl !== null) return config.rpcUrl
+  throw new GranaryError('config.invalid', 'Give --rpc URL: the chain is the witness, not the gateway.')
 }
 
 function readReceipts(path: string): ReceiptsFile {

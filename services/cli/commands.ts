@@ -1,6 +1,7 @@
 import { formatDollars, GranaryError, isSupport, purposesMask } from '../sdk/index.ts'
 import { accountCommands } from './account-commands.ts'
 import { auditCommands } from './audit.ts'
+import { fundsCommands } from './funds-commands.ts'
 import { amount, argument, type Command, list, open, readInput, whole } from './invocation.ts'
 import { membershipCommands } from './membership.ts'
 import { offeringCommands } from './offering.ts'
@@ -48,6 +49,7 @@ export const commands: Record<string, Command> = {
     },
   },
   ...accountCommands,
+  ...fundsCommands,
   'consent withdraw': {
     usage: 'consent withdraw DATASET --key-file F',
     says: 'ends consent by signature, for good',

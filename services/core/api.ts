@@ -95,8 +95,9 @@ export type EmbeddingsBody = Static<typeof EmbeddingsBody>
 
 export const KeyBody = Type.Object({
   account: AccountBody,
-  /** From POST /v1/keys/offer. */
+  /** Both from POST /v1/keys/offer. */
   key: Address,
+  offer: Type.String({ maxLength: 1024, pattern: '^[A-Za-z0-9_-]+$' }),
   cap: Amount,
   notAfter: Type.Integer({ minimum: 1 }),
   nonce: Type.Integer({ minimum: 1, maximum: 2 ** 32 - 1 }),
@@ -107,6 +108,7 @@ export const KeyBody = Type.Object({
   jurisdictions: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Z]{2}$' }), { maxItems: 256 })),
   limits: Type.Optional(LimitsBody),
 })
+export type KeyBody = Static<typeof KeyBody>
 
 export const RelayBody = Type.Object({
   contract: Type.String({ maxLength: 64 }),

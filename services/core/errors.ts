@@ -93,6 +93,18 @@ const table = {
     retryable: true,
     hint: 'The gateway pays for a bounded number of acts; anyone else may relay the same signature.',
   },
+  'thaw.running': {
+    status: 409,
+    retryable: false,
+    hint: 'Wait until the thaw ends, or cancel it; --restart replaces it by a new one.',
+  },
+  'thaw.none': { status: 409, retryable: false, hint: 'Start a thaw first: `granary account thaw DOLLARS`.' },
+  'thaw.too-much': { status: 409, retryable: false, hint: '`granary account balance` shows what can be thawed.' },
+  'credit.none': {
+    status: 409,
+    retryable: false,
+    hint: 'Providers, collectors and the treasury earn credit when batches are settled.',
+  },
   'chain.unavailable': { status: 503, retryable: true, hint: 'The chain does not answer; nothing was charged.' },
   'chain.reverted': { status: 422, retryable: false, hint: 'The contract refused; the detail names its error.' },
   'chain.unfunded': {

@@ -323,6 +323,17 @@ export interface LimitsInForce {
   tally: Tally
 }
 
+/** What a gateway needs to take up a session that another one opened; its MAC key is not here, and does not follow from it alone. */
+export interface StoredSession {
+  sessionId: string
+  accountId: string
+  key: string
+  ephemeralKey: string
+  /** The X25519 key that the payer agreed with. */
+  gatewayKey: string
+  expiresAt: number
+}
+
 export interface SellingLedger {
   /** Remembers an account's configuration (accountId is its hash); money appears with the chain's events. */
   knowAccount(accountId: string, config: AccountConfig): Promise<void>
@@ -341,7 +352,17 @@ export interface SellingLedger {
   release(requestId: string, reason: string): Promise<void>
   /** Releases what a gateway that died left RESERVED or DISPATCHED; returns how many. */
   releaseLeftovers(owner: string): Promise<number>
+  /** Makes this process the only one of that name until it is disposed or dead; throws `start.already-running`. */
+  claimOwner(owner: string): Promise<AsyncDisposable>
+  /** Releases what was reserved before then by owners whom no living process claims, x402 payments apart; returns how many. */
+  releaseOrphans(options: { reservedBefore: number }): Promise<number>
   request(requestId: string): Promise<StoredRequest | null>
+  /** Kept only for accounts with a deposit, and at most so many of one key. */
+  keepSession(session: StoredSession): Promise<void>
+  session(sessionId: string): Promise<StoredSession | null>
+  /** Returns how many. */
+  forgetSessions(options: { expiredBefore: number; limit: number }): Promise<number>
+  /** Throws `credential.ended` when there is one of this id. */
   addApiKey(key: ApiKey): Promise<void>
   apiKey(keyId: string): Promise<ApiKey | null>
   apiKeys(accountId: string): Promise<ApiKey[]>

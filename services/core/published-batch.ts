@@ -196,7 +196,7 @@ export function chargeOf(receipt: PublishedReceipt): bigint {
   return charged
 }
 
-function isLaneOf(lane: BatchLane, { job }: PublishedReceipt): boolean {
+export function isLaneOf(lane: BatchLane, { job }: PublishedReceipt): boolean {
   return lane.modelId === job.modelId && lane.provider === job.provider && lane.purpose === job.purpose
 }
 

@@ -23,6 +23,8 @@ export interface X402Config {
 }
 
 export interface GatewayConfig {
+  /** Of this process among those that share its database: no two have the same. */
+  name: string
   host: string
   port: number
   rpcUrl: string
@@ -55,9 +57,12 @@ export interface GatewayConfig {
 
 export function readConfig(env: Environment = process.env): GatewayConfig {
   const ipfsRpcUrl = optionalText(env, 'IPFS_RPC_URL')
+  const host = text(env, 'HOST', '127.0.0.1')
+  const port = integer(env, 'PORT', { fallback: 8080, least: 0, most: 65_535 })
   return {
-    host: text(env, 'HOST', '127.0.0.1'),
-    port: integer(env, 'PORT', { fallback: 8080, least: 0, most: 65_535 }),
+    name: text(env, 'GRANARY_GATEWAY_NAME', `${host}:${port}`),
+    host,
+    port,
     rpcUrl: text(env, 'GRANARY_RPC_URL'),
     deployment: withRouter(env, deploymentFile(env)),
     databaseUrl: text(env, 'DATABASE_URL'),

@@ -6,11 +6,11 @@ const PER_STATEMENT = 1000
 const STATEMENTS = 20
 
 /**
- * Forgets stored answers once they are old enough, in small statements. Several gateways may do so at once. `answerSeconds` 0
+ * Forgets stored answers once they are old enough, and sessions that have expired, in small statements. Several gateways may do so at once. `answerSeconds` 0
  * forgets what was kept before keeping was switched off.
  */
 export function openForgetting(options: {
-  ledger: Pick<Ledger, 'forgetAnswers'>
+  ledger: Pick<Ledger, 'forgetAnswers' | 'forgetSessions'>
   answerSeconds: number
   /** Chain time. */
   clock: () => number
@@ -28,6 +28,7 @@ export function openForgetting(options: {
       if (count < PER_STATEMENT) break
     }
     if (forgotten > 0) log.info({ event: 'answers.forgotten', count: forgotten })
+    await ledger.forgetSessions({ expiredBefore: clock(), limit: PER_STATEMENT })
     return forgotten
   }
 

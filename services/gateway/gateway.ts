@@ -9,7 +9,9 @@ import { openCatalog } from './catalog.ts'
 import type { Rails } from './challenge.ts'
 import type { GatewayConfig } from './config.ts'
 import { openForgetting } from './forgetting.ts'
+import { openKeyOffers } from './key-offers.ts'
 import type { Shop } from './order.ts'
+import { openOrphans } from './orphans.ts'
 import { openPayerBook } from './payer.ts'
 import { openPublisher } from './publisher.ts'
 import { openPurposes } from './purposes.ts'
@@ -54,16 +56,20 @@ export async function openGateway(
   const token = config.deployment.token
   const collector = config.collector.address.toLowerCase()
   const vault = openVault(config.masterKeys)
-  const owner = `gateway:${collector}:${config.host}:${config.port}`
+  const owner = `gateway:${collector}:${config.name}`
+  await using stack = new AsyncDisposableStack()
+  stack.use(await ledger.claimOwner(owner))
   const leftovers = await ledger.releaseLeftovers(owner)
   if (leftovers > 0) log.warn({ event: 'reservations.released', count: leftovers, why: 'left by an earlier run of this gateway' })
 
-  const releases = new Releases({ ledger, log })
   const clock = () => consent.head?.timestamp ?? 0
+  stack.use(openOrphans({ ledger, jobTimeoutMs: config.jobTimeoutMs, clock, log }))
+  const releases = stack.use(new Releases({ ledger, log }))
   const { answerSeconds, masterKeys, repeatWaitMs: waitMs } = config
-  const forgetting = openForgetting({ ledger, answerSeconds, clock, log })
+  const offers = openKeyOffers(masterKeys)
+  stack.use(openForgetting({ ledger, answerSeconds, clock, log }))
   const repeats = openRepeats({ ledger, masterKeys, keep: answerSeconds > 0, waitMs })
-  const sessions = openSessionBook({ vault, escrow, token, collector, clock })
+  const sessions = openSessionBook({ ledger, vault, escrow, token, collector, clock })
   const payers = openPayerBook({ ledger, sessions, vault, escrow, clock })
   const callers = openCallers({ ledger, payers })
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
@@ -87,7 +93,7 @@ export async function openGateway(
     log,
   }
 
-  const x402 = await openX402({ config, chain, shop, token, tokenDomain })
+  const x402 = stack.use(await openX402({ config, chain, shop, token, tokenDomain }))
   const rails: Rails = {
     chainId: chain.chainId,
     token,
@@ -104,23 +110,16 @@ export async function openGateway(
   embeddingRoutes(app, { shop })
   const ours = (account: AccountConfig) => configOf(account, collector)
   accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, escrow, token, clock, ours })
-  keyRoutes(app, { ledger, callers, catalog, vault, relay, purposes, escrow, token, clock, ours })
+  keyRoutes(app, { chain, ledger, callers, catalog, vault, offers, relay, purposes, escrow, token, clock, ours })
   usageRoutes(app, { ledger, callers, catalog, collector, clock })
   receiptRoutes(app, { ledger, callers, collector, escrow: { ...escrow, token } })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
   parts.acceptWorkers(app)
-  const publisher = openPublisher({ ledger, store, collector, escrow: { ...escrow, token }, log })
-  return {
-    app,
-    async [Symbol.asyncDispose]() {
-      await app.close()
-      await publisher[Symbol.asyncDispose]()
-      await forgetting[Symbol.asyncDispose]()
-      await x402?.[Symbol.asyncDispose]()
-      await releases[Symbol.asyncDispose]()
-    },
-  }
+  stack.use(openPublisher({ ledger, store, collector, escrow: { ...escrow, token }, log }))
+  stack.defer(() => app.close())
+  const owned = stack.move()
+  return { app, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 /** Every EIP-3009 token signs under its own name and version. */

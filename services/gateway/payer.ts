@@ -85,7 +85,7 @@ export function openPayerBook(options: {
   }
 
   async function bySession(request: IncomingRequest, sessionId: string): Promise<Payer> {
-    const session = sessions.find(sessionId)
+    const session = await sessions.find(sessionId)
     if (!session)
       throw new GranaryError('credential.unknown', 'This session is not known here (any more): open a new one.', {
         session: sessionId,

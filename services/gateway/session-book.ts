@@ -3,7 +3,7 @@ import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, type Verifier } from '../core/messages.ts'
-import type { AccountConfig } from '../core/ports.ts'
+import type { AccountConfig, Ledger, StoredSession } from '../core/ports.ts'
 import { deriveMacKey } from '../core/sessions.ts'
 import type { Vault } from './vault.ts'
 
@@ -17,27 +17,45 @@ export interface Session {
 
 export interface SessionBook {
   /** Checks the key's signature; `now` in seconds. What comes back is no session until it is kept: anyone can compute its id. */
-  verify(body: SessionBody, now: number): Session & { config: AccountConfig }
-  keep(session: Session): void
-  find(sessionId: string): Session | null
+  verify(body: SessionBody, now: number): StoredSession & { macKey: Uint8Array; config: AccountConfig }
+  /** From then on every gateway of the operator finds it, also after a restart. */
+  keep(session: StoredSession & { macKey: Uint8Array }): Promise<void>
+  find(sessionId: string): Promise<Session | null>
 }
 
 const MAX_SESSIONS = 100_000
 const MAX_LIFE_SECONDS = 24 * 3600
 
 /**
- * Sessions live in memory: a client whose session is gone (a restart, another gateway process, the bound reached) opens
- * a new one, which costs it one signature.
+ * Sessions in use are in memory, all of accounts with money in the ledger: what one gateway of the operator has opened, the
+ * others take up when a request of it comes to them. A client whose session is gone opens a new one, at the cost of one signature.
  */
 export function openSessionBook(options: {
+  ledger: Pick<Ledger, 'keepSession' | 'session'>
   vault: Vault
   escrow: Verifier
   token: string
   collector: string
   clock: () => number
 }): SessionBook {
-  const { vault, escrow, token, collector, clock } = options
+  const { ledger, vault, escrow, token, collector, clock } = options
   const sessions = new Map<string, Session>()
+  const remember = ({ sessionId, accountId, key, macKey, expiresAt }: Session): Session => {
+    const oldest = sessions.keys().next()
+    if (sessions.size >= MAX_SESSIONS && !oldest.done) sessions.delete(oldest.value)
+    const session = { sessionId, accountId, key, macKey, expiresAt }
+    sessions.set(sessionId, session)
+    return session
+  }
+
+  /** Opened by another gateway of the operator, or by this one before it started again. */
+  async function takeUp(sessionId: string): Promise<Session | null> {
+    const stored = /^0x[0-9a-f]{64}$/.test(sessionId) ? await ledger.session(sessionId) : null
+    const secretKey = stored && vault.sessionSecret(stored.gatewayKey)
+    if (!stored || !secretKey || stored.expiresAt <= clock()) return null
+    return remember({ ...stored, macKey: agree({ secretKey, publicKey: stored.ephemeralKey, sessionId }) })
+  }
+
   return {
     verify(body, now) {
       const config = configOf(body.account, collector)
@@ -51,17 +69,20 @@ export function openSessionBook(options: {
       if (recoverSigner(sessionId, body.signature) !== key) {
         throw new GranaryError('credential.unknown', 'The session is not signed by its key.', { key })
       }
-      const macKey = agree({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })
-      return { sessionId, accountId, key, macKey, expiresAt: body.expiresAt, config }
+      const { ephemeralKey, expiresAt } = body
+      const gatewayKey = vault.sessionPublicKey
+      const secretKey = vault.sessionSecret(gatewayKey)
+      if (!secretKey) throw new GranaryError('internal', 'The gateway has no secret for its own key.')
+      const macKey = agree({ secretKey, publicKey: ephemeralKey, sessionId })
+      return { sessionId, accountId, key, ephemeralKey, gatewayKey, expiresAt, macKey, config }
     },
-    keep({ sessionId, accountId, key, macKey, expiresAt }) {
-      const oldest = sessions.keys().next()
-      if (sessions.size >= MAX_SESSIONS && !oldest.done) sessions.delete(oldest.value)
-      sessions.set(sessionId, { sessionId, accountId, key, macKey, expiresAt })
+    async keep({ macKey, ...stored }) {
+      await ledger.keepSession(stored)
+      remember({ ...stored, macKey })
     },
-    find(sessionId) {
+    async find(sessionId) {
       const session = sessions.get(sessionId)
-      if (!session) return null
+      if (!session) return takeUp(sessionId)
       if (session.expiresAt > clock()) return session
       sessions.delete(sessionId)
       return null

@@ -8,8 +8,10 @@ import { derive, openSeals, type Seals } from './seals.ts'
  * sessions. Of an API key's secret only the SHA-256 is kept: it has 256 bits, a slow hash adds nothing.
  */
 export interface Vault {
-  readonly sessionSecret: Uint8Array
+  /** X25519, of the first master key. */
   readonly sessionPublicKey: string
+  /** The secret behind a public key of this gateway's; null if it is of no master key here. */
+  sessionSecret(publicKey: string): Uint8Array | null
   seal(privateKey: string, keyId: string): string
   open(sealed: string, keyId: string): Wallet
 }
@@ -17,10 +19,11 @@ export interface Vault {
 /** The first master key is in force; the others, on their way in or out, only open what they have sealed. */
 export function openVault(masterKeys: readonly [Uint8Array, ...Uint8Array[]]): Vault {
   const seals = openEscrowSeals(masterKeys)
-  const sessionSecret = derive(masterKeys[0], 'granary/sessions/1')
+  const secretOf = (masterKey: Uint8Array) => derive(masterKey, 'granary/sessions/1')
+  const sessionSecrets = new Map(masterKeys.map(secretOf).map((secret) => [x25519PublicKey(secret), secret]))
   return {
-    sessionSecret,
-    sessionPublicKey: x25519PublicKey(sessionSecret),
+    sessionPublicKey: x25519PublicKey(secretOf(masterKeys[0])),
+    sessionSecret: (publicKey) => sessionSecrets.get(publicKey) ?? null,
     seal: (privateKey, keyId) => seals.seal(Buffer.from(privateKey.slice(2), 'hex'), { context: keyId }).toString('base64url'),
     open: (sealed, keyId) => new Wallet(`0x${seals.open(Buffer.from(sealed, 'base64url'), { context: keyId }).toString('hex')}`),
   }

@@ -4,6 +4,8 @@ import { accountIdOf, depositNonceOf } from '../core/accounts.ts'
 import type { AccountConfig } from '../core/ports.ts'
 import { auditBatch, type ReceiptsFile } from './audit.ts'
 import { type Context, DEADLINE_SECONDS } from './context.ts'
+import { Funds } from './funds.ts'
+import { findAccount, wayOf } from './funds-way.ts'
 import { Meter } from './meter.ts'
 import { type Usage, usageOver } from './usage.ts'
 
@@ -83,6 +85,14 @@ export class Account {
     return { accountId: this.idOf(account), transaction }
   }
 
+  /** The way out: balance, thaw, withdrawal, credit. By signature, or `direct`; another account than the default by its id. */
+  funds({ accountId, direct = false }: { accountId?: string; direct?: boolean } = {}): Funds {
+    const { address, contracts } = this.#context
+    const account = async () =>
+      accountId === undefined ? this.config() : findAccount(contracts(), { payer: await address(), accountId })
+    return new Funds(wayOf(this.#context, { account, direct }))
+  }
+
   /** Pays by vouchers, signed with the wallet itself. */
   async meter({ maxPerRequest, config }: { maxPerRequest: bigint; config?: AccountConfig }): Promise<Meter> {
     const { http, facts, signer, verifier } = this.#context
@@ -109,12 +119,18 @@ export class Account {
   }: ApiKeyRequest): Promise<{ apiKey: string; keyId: string; key: string }> {
     const { http, sign, now } = this.#context
     const account = await this.config()
-    const { key } = await http.json<{ key: string }>({ method: 'POST', path: '/v1/keys/offer', body: {} })
+    const { key, offer } = await http.json<{ key: string; offer: string }>({
+      method: 'POST',
+      path: '/v1/keys/offer',
+      body: {},
+      repeatable: true,
+    })
     const notAfter = (await now()) + lifeSeconds
     const grant = { accountId: this.idOf(account), key, cap, notAfter, nonce: 1 }
     const signature = await sign('InferenceEscrow', 'GrantKey', grant)
-    const body = { account, key, cap, notAfter, nonce: 1, signature, label, models, purposes, jurisdictions, limits }
-    return http.json({ method: 'POST', path: '/v1/keys', body })
+    const body = { account, key, offer, cap, notAfter, nonce: 1, signature, label, models, purposes, jurisdictions, limits }
+    // A repeat after a lost answer gives the same API key.
+    return http.json({ method: 'POST', path: '/v1/keys', body, repeatable: true })
   }
 
   /** All receipts of the account, to be kept, and held against the chain without the gateway: auditReceipts. */

@@ -51,6 +51,8 @@ export interface Context {
   /** Chain time in seconds. */
   now(): Promise<number>
   contracts(): Contracts
+  /** Whether `contracts` has a node to ask. */
+  hasNode: boolean
 }
 
 export function contextOf(http: Http, facts: GatewayFacts, { wallet, rpcUrl }: GranaryOptions): Context {
@@ -86,6 +88,7 @@ export function contextOf(http: Http, facts: GatewayFacts, { wallet, rpcUrl }: G
       const { timestamp } = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', repeatable: true })
       return timestamp
     },
+    hasNode: rpcUrl !== undefined,
     contracts() {
       if (rpcUrl === undefined) throw new GranaryError('config.invalid', 'This needs rpcUrl: give it to Granary.open.')
       contracts ??= openContracts({ rpcUrl, chainId, addresses, wallet: wallet ?? null })

@@ -1,4 +1,4 @@
-import { Contract, Interface, type InterfaceAbi, JsonRpcProvider, type Signer } from 'ethers'
+import { Contract, FetchRequest, Interface, type InterfaceAbi, JsonRpcProvider, type Signer } from 'ethers'
 import { GranaryError } from '../core/errors.ts'
 import { abi } from '../core/generated/abi.ts'
 
@@ -14,6 +14,30 @@ export interface Contracts {
   /** What a mined transaction told one of our contracts. */
   calldata(contract: string, transaction: string): Promise<string>
   timestamp(): Promise<number>
+  /** All events of one name whose indexed arguments are these; null is any. */
+  events(
+    contract: string,
+    filter: { name: string; indexed: readonly unknown[]; fromBlock: number },
+  ): Promise<{ transaction: string; args: Record<string, unknown> }[]>
+}
+
+const TIMEOUT_MS = 30_000
+/** Nodes bound how many blocks they search at once; a range that was refused is searched in halves. */
+const MOST_LOG_CALLS = 500
+
+/** Of a node that is not known yet. */
+export async function chainIdOf(rpcUrl: string): Promise<bigint> {
+  try {
+    return BigInt(await openProvider(rpcUrl, 1n).send('eth_chainId', []))
+  } catch (cause) {
+    throw new GranaryError('chain.unavailable', `The node at ${rpcUrl} does not answer.`, { cause })
+  }
+}
+
+function openProvider(rpcUrl: string, chainId: bigint): JsonRpcProvider {
+  const request = new FetchRequest(rpcUrl)
+  request.timeout = TIMEOUT_MS
+  return new JsonRpcProvider(request, chainId, { staticNetwork: true, cacheTimeout: -1, pollingInterval: 100 })
 }
 
 export function openContracts(options: {
@@ -23,7 +47,7 @@ export function openContracts(options: {
   wallet: Signer | null
 }): Contracts {
   const { rpcUrl, chainId, addresses, wallet } = options
-  const provider = new JsonRpcProvider(rpcUrl, chainId, { staticNetwork: true, cacheTimeout: -1, pollingInterval: 100 })
+  const provider = openProvider(rpcUrl, chainId)
 
   function contract(name: string, runner: Signer | JsonRpcProvider): Contract {
     const address = addresses[name]
@@ -69,7 +93,37 @@ export function openContracts(options: {
       if (!block) throw new GranaryError('chain.unavailable', 'The chain has no block.')
       return block.timestamp
     },
+    async events(name, filter) {
+      try {
+        return await eventsIn(contract(name, provider), provider, filter)
+      } catch (cause) {
+        throw revertOf(cause, name)
+      }
+    },
   }
+}
+
+async function eventsIn(
+  target: Contract,
+  provider: JsonRpcProvider,
+  { name, indexed, fromBlock }: { name: string; indexed: readonly unknown[]; fromBlock: number },
+): Promise<{ transaction: string; args: Record<string, unknown> }[]> {
+  const topics = target.interface.encodeFilterTopics(name, [...indexed])
+  const ranges = [{ from: fromBlock, to: await provider.getBlockNumber() }]
+  const found: { transaction: string; args: Record<string, unknown> }[] = []
+  for (let calls = 0; ranges.length > 0; calls++) {
+    const { from, to } = ranges.pop() ?? { from: 0, to: 0 }
+    try {
+      const logs = await provider.getLogs({ address: await target.getAddress(), topics, fromBlock: from, toBlock: to })
+      for (const log of logs)
+        found.push({ transaction: log.transactionHash, args: target.interface.parseLog(log)?.args.toObject() ?? {} })
+    } catch (cause) {
+      if (from >= to || calls >= MOST_LOG_CALLS) throw cause
+      const middle = Math.floor((from + to) / 2)
+      ranges.push({ from: middle + 1, to }, { from, to: middle })
+    }
+  }
+  return found
 }
 
 /** The contract's typed error by name, with its evidence. */
@@ -89,6 +143,8 @@ function revertOf(cause: unknown, name: string): GranaryError {
       }
     }
   }
+  if ((cause as { code?: unknown }).code === 'INSUFFICIENT_FUNDS')
+    return new GranaryError('chain.unfunded', 'The wallet can’t pay the gas of this transaction.', { cause })
   return new GranaryError(
     'chain.unavailable',
     `The chain did not answer for ${name}: ${(cause as Error).message?.slice(0, 200)}`,

@@ -11,7 +11,7 @@ import { openLog } from '../../services/adapters/log.ts'
 import type { Ledger } from '../../services/core/ports.ts'
 import { openTestServer, ownServer, type TestServer } from '../support/postgres.ts'
 import { ledgerConformance } from './conformance/ledger.ts'
-import { type Book, chargeOnce, fund, headAfter, newAccount } from './conformance/ledger-acts.ts'
+import { type Book, chargeOnce, fund, headAfter, newAccount, order } from './conformance/ledger-acts.ts'
 
 describe('the ledger on PostgreSQL', () => {
   const rubbish = new AsyncDisposableStack()
@@ -53,6 +53,22 @@ describe('the ledger on PostgreSQL', () => {
     await ledger.setLimits(of, { requestsPerMinute: 1, parallel: null, budgetPerDay: null, budgetPerMonth: null }, 1)
     const named = `SELECT accounts_with_limits(ARRAY['${limited.accountId}', '${free.accountId}', '0x']) AS id`
     expect(await select(database.url, named)).toEqual([{ id: limited.accountId }])
+  })
+
+  test('a name whose connection broke is held again, so that its reservations are nobody else’s to release', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    await using _claim = await ledger.claimOwner('one')
+    const account = await fund(ledger, newAccount(), { deposit: 9n, ceiling: 9n })
+    await ledger.reserve(order(account, { max: 3n, owner: 'one' }), 100)
+    const holders = `SELECT pid FROM pg_stat_activity WHERE application_name = 'granary claim' AND datname = current_database()`
+    const [broken] = (await select(database.url, holders)) as { pid: number }[]
+    await select(database.url, `SELECT pg_terminate_backend(${broken?.pid})`)
+    const locks = `SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+      WHERE l.locktype = 'advisory' AND d.datname = current_database() AND l.pid <> ${broken?.pid}`
+    await expect.poll(() => select(database.url, locks), { timeout: 10_000 }).toHaveLength(1)
+    expect(await ledger.releaseOrphans({ reservedBefore: 200 })).toBe(0)
+    expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ reserved: 3n })
   })
 
   test('a database that is not there is ledger.unavailable', async () => {

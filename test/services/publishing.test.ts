@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Wallet } from 'ethers'
 import type { FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -11,9 +14,11 @@ import { receiptRoutes } from '../../services/gateway/routes/receipts.ts'
 import { openIndexer } from '../../services/indexer/indexer.ts'
 import { auditBatch, auditReceipts, openWitness, type ReceiptsFile } from '../../services/sdk/audit.ts'
 import { openContracts } from '../../services/sdk/contracts.ts'
+import { auditPublished } from '../../services/sdk/published.ts'
 import { openSettler } from '../../services/settler/settler.ts'
 import { deliver, order } from '../adapters/conformance/ledger-acts.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
+import { run } from '../edges/support/run.ts'
 import { openTestServer } from '../support/postgres.ts'
 import { deposit, eagerSettler, type Marketplace, openMarketplace, randomId, silent } from './support/marketplace.ts'
 
@@ -97,6 +102,35 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
       unknownSigners: [session.address.toLowerCase()],
     })
   })
+
+  it('let a payer sum up what was paid from published batches and a node, when no gateway is there', async () => {
+    const all = [...kept.values()]
+    const settled = (PRICE * BigInt(REQUESTS * (REQUESTS + 1))) / 2n
+    const { rpcUrl } = market.node
+    const audit = await auditPublished(all, { rpcUrl })
+    expect(audit.accounts).toMatchObject([
+      { accountId: market.accountId, receipts: REQUESTS, charged: settled, onChain: settled },
+    ])
+    expect(audit.batches).toHaveLength(all.length)
+    const [part] = (await auditPublished(all.slice(1), { rpcUrl })).accounts
+    expect(part?.onChain).toBe(settled)
+    expect(part?.charged).toBeLessThan(settled)
+    await expect(auditPublished([...all, ...all], { rpcUrl })).rejects.toMatchObject({ code: 'receipt.wrong' })
+    for (const spoil of [...spoils, (batch: PublishedBatch) => Object.assign(batch, { batchId: randomId() })]) {
+      const batch = JSON.parse(Buffer.from(all[0] ?? []).toString()) as PublishedBatch
+      spoil(batch)
+      const spoiled = auditPublished([Buffer.from(JSON.stringify(batch)), ...all.slice(1)], { rpcUrl })
+      await expect(spoiled, spoil.toString()).rejects.toMatchObject({ code: 'receipt.wrong' })
+    }
+
+    const dir = mkdtempSync(join(tmpdir(), 'granary-audit-'))
+    const files = all.map((_, index) => join(dir, `${index}.json`))
+    for (const [index, file] of files.entries()) writeFileSync(file, all[index] ?? '')
+    const offline = ['services/cli/main.ts', 'account', 'audit', ...files, '--rpc', rpcUrl]
+    const { code, output } = await run(offline, { GRANARY_DIR: dir })
+    rmSync(dir, { recursive: true })
+    expect({ code, output }).toEqual({ code: 0, output: expect.stringMatching(/the escrow has charged \d+\.\d{6}, the same\n$/) })
+  }, 60_000)
 
   it('do not hold with a receipt left out, moved, made up, changed, or said to be settled elsewhere', async () => {
     const witness = openWitness(file, market.node.rpcUrl)

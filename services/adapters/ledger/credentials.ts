@@ -1,4 +1,5 @@
 import type { ApiKey as Row } from '../../../prisma/generated/client.ts'
+import { GranaryError } from '../../core/errors.ts'
 import type { ApiKey, KeySpending, SellingLedger } from '../../core/ports.ts'
 import type { Database, Query } from './database.ts'
 import { openGroup } from './group.ts'
@@ -12,7 +13,9 @@ type Credentials = Pick<SellingLedger, 'addApiKey' | 'apiKey' | 'apiKeys' | 'rev
 export function openCredentials({ prisma, query }: Database): Credentials {
   return {
     async addApiKey(key) {
-      await prisma((client) => client.apiKey.create({ data: rowOf(key) }))
+      const { count } = await prisma((client) => client.apiKey.createMany({ data: [rowOf(key)], skipDuplicates: true }))
+      if (count === 1) return
+      throw new GranaryError('credential.ended', 'This API key was made already.', { keyId: key.keyId })
     },
     // Read for every request, never kept: a key that was revoked through any gateway ends with the next request.
     apiKey: openGroup<string, ApiKey | null>({

@@ -7,11 +7,13 @@ import { openDatabase } from './database.ts'
 import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
+import { openOwnership } from './ownership.ts'
 import { openPayments } from './payments.ts'
 import { openPublishing } from './publishing.ts'
 import { openReservations } from './reserving.ts'
 import { openRunningRequests } from './running-requests.ts'
 import { openSealed } from './sealed.ts'
+import { openSessions } from './sessions.ts'
 import { openSettlement } from './settlement.ts'
 import { openUsage } from './usage.ts'
 
@@ -29,6 +31,8 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openReservations(database, running),
     ...openCommits(database, running),
     ...openCredentials(database),
+    ...openSessions(database),
+    ...openOwnership(database, { url, log }),
     ...openLimits(database),
     ...openUsage(database),
     ...openSealed(database),

@@ -31,15 +31,15 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   const { chain, ledger, sessions, callers, relay, escrow, token, vault, clock, ours } = context
 
   app.post('/v1/sessions', async (request) => {
-    const session = sessions.verify(parseBody(SessionBody, request.body), clock())
-    await requireGranted(session)
-    sessions.keep(session)
+    const { config, ...session } = sessions.verify(parseBody(SessionBody, request.body), clock())
+    await requireGranted({ ...session, config })
+    await sessions.keep(session)
     const standing = await ledger.standing(session.accountId, session.key)
     return {
       sessionId: session.sessionId,
       accountId: session.accountId,
       gatewayKey: vault.sessionPublicKey,
-      standing: describe(standing, session.key === session.config.payer),
+      standing: describe(standing, session.key === config.payer),
     }
   })
 
@@ -65,7 +65,8 @@ export function accountRoutes(app: FastifyInstance, context: AccountsContext): v
   })
 
   /** A stranger's key gets no session, so it can neither look into an account nor leave vouchers there. */
-  async function requireGranted({ accountId, key, config }: Session & { config: AccountConfig }): Promise<void> {
+  async function requireGranted(of: Pick<Session, 'accountId' | 'key'> & { config: AccountConfig }): Promise<void> {
+    const { accountId, key, config } = of
     if (key === config.payer) return
     const granted = (await chain.read({ contract: 'InferenceEscrow', method: 'key', args: [accountId, key] })) as {
       cap: bigint

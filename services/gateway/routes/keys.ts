@@ -1,24 +1,27 @@
-import { Wallet } from 'ethers'
 import type { FastifyInstance } from 'fastify'
+import { recoverSigner } from '../../adapters/signatures.ts'
 import { accountIdOf } from '../../core/accounts.ts'
 import { KeyBody, LimitsBody, parseBody, RotateBody } from '../../core/api.ts'
 import { jurisdictionCodes, jurisdictionIndex, purposeIndex } from '../../core/consent.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { NO_LIMITS } from '../../core/limits.ts'
-import type { Verifier } from '../../core/messages.ts'
-import type { AccountConfig, ApiKey, KeySpending, Ledger } from '../../core/ports.ts'
+import { digestOf, type Verifier } from '../../core/messages.ts'
+import type { AccountConfig, ApiKey, Chain, KeySpending, Ledger } from '../../core/ports.ts'
 import type { Authenticated, Callers } from '../callers.ts'
 import type { Catalog } from '../catalog.ts'
+import type { KeyOffers } from '../key-offers.ts'
 import { describeLimits, limitsOf } from '../limits.ts'
 import type { Purposes } from '../purposes.ts'
 import type { Relay } from '../relay.ts'
-import { type ApiSecret, makeApiSecret, type Vault } from '../vault.ts'
+import { makeApiSecret, type Vault } from '../vault.ts'
 
 export interface KeysContext {
+  chain: Chain
   ledger: Ledger
   callers: Callers
   catalog: Catalog
   vault: Vault
+  offers: KeyOffers
   relay: Relay
   purposes: Purposes
   escrow: Verifier
@@ -29,57 +32,36 @@ export interface KeysContext {
   ours: (account: AccountConfig) => AccountConfig
 }
 
-interface Offer extends ApiSecret {
-  privateKey: string
-}
-
-const MAX_OFFERS = 10_000
-
 /** API keys of an account: made, listed, limited, replaced and ended by its payer. */
 export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
-  const { ledger, callers, vault, relay, escrow, token, clock, ours } = context
-  const offers = new Map<string, Offer>()
+  const { ledger, callers, vault, offers, escrow, token, clock, ours } = context
 
   // Two steps, because the payer signs the grant for a key that only the gateway holds.
-  app.post('/v1/keys/offer', async () => {
-    const wallet = Wallet.createRandom()
-    const key = wallet.address.toLowerCase()
-    offers.set(key, { ...makeApiSecret(), privateKey: wallet.privateKey })
-    const oldest = offers.keys().next()
-    if (offers.size > MAX_OFFERS && !oldest.done) offers.delete(oldest.value)
-    return { key }
-  })
+  app.post('/v1/keys/offer', async () => offers.make(clock()))
 
   app.post('/v1/keys', async (request) => {
     const body = parseBody(KeyBody, request.body)
     const config = ours(body.account)
     const key = body.key.toLowerCase()
-    const offer = offers.get(key)
-    if (!offer)
-      throw new GranaryError(
-        'credential.unknown',
-        'This key was not offered by this gateway (any more): POST /v1/keys/offer again.',
-      )
+    const { keyId, secretHash, token: apiKey, privateKey } = offers.open(body.offer, key, clock())
     const accountId = accountIdOf(config, { ...escrow, token })
+    const made = { keyId, key, accountId, apiKey }
+    const known = await ledger.apiKey(keyId)
+    // A repeat by the only one who has the offer: their first answer was lost.
+    if (known?.accountId === accountId && !hasEnded(known, clock())) return made
     // All that can be wrong is refused before the grant is on the chain.
     const scope = await scopeOf(context, body)
-    const { cap, notAfter, nonce, signature, label, limits } = body
+    const { label, limits } = body
     if (/\p{Cc}/u.test(label)) throw new GranaryError('request.malformed', 'Labels hold no control characters.')
-    await relay.submit({
-      contract: 'InferenceEscrow',
-      method: 'grantKeyBySig',
-      args: [config, key, cap, notAfter, nonce, signature],
-    })
+    await grant(context, { config, accountId, body: { ...body, key } })
     // The grant is on chain; the indexer may not have come to the account's deposit yet.
     await ledger.knowAccount(accountId, config)
     // Before the key works, so that it never works without them.
     if (limits) await ledger.setLimits({ accountId, key }, limitsOf(limits), clock())
-    const { keyId, secretHash, token: apiKey } = offer
-    const sealedPrivateKey = vault.seal(offer.privateKey, keyId)
-    const made = { keyId, secretHash, accountId, key, sealedPrivateKey, label, ...scope }
-    await ledger.addApiKey({ ...made, createdAt: clock(), endsAt: null, revoked: false })
-    offers.delete(key)
-    return { keyId, key, accountId, apiKey }
+    const sealedPrivateKey = vault.seal(privateKey, keyId)
+    const stored = { keyId, secretHash, accountId, key, sealedPrivateKey, label, ...scope }
+    await ledger.addApiKey({ ...stored, createdAt: clock(), endsAt: null, revoked: false })
+    return made
   })
 
   app.get('/v1/keys', async (request) => {
@@ -142,6 +124,29 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
     if (stored?.accountId === accountId) return stored
     throw new GranaryError('credential.unknown', 'This account has no such API key.')
   }
+}
+
+/** Once: a gateway that died between the grant and the API key left a grant that is good for the repeat. */
+async function grant(
+  { chain, relay, escrow }: KeysContext,
+  { config, accountId, body }: { config: AccountConfig; accountId: string; body: KeyBody },
+): Promise<void> {
+  const { key, cap, notAfter, nonce, signature } = body
+  const digest = digestOf('InferenceEscrow', 'GrantKey', escrow, { accountId, key, cap, notAfter, nonce })
+  if (recoverSigner(digest, signature) === config.payer) {
+    const granted = (await chain.read({ contract: 'InferenceEscrow', method: 'key', args: [accountId, key] })) as Granted
+    const isSame = granted.cap === BigInt(cap) && granted.notAfter === BigInt(notAfter) && granted.nonce === BigInt(nonce)
+    if (isSame && granted.revokedAt === 0n) return
+  }
+  const args = [config, key, cap, notAfter, nonce, signature]
+  await relay.submit({ contract: 'InferenceEscrow', method: 'grantKeyBySig', args })
+}
+
+interface Granted {
+  cap: bigint
+  notAfter: bigint
+  nonce: bigint
+  revokedAt: bigint
 }
 
 const NOTHING_YET = { minute: 0, minuteRequests: 0, day: 0, daySpent: 0n, month: 0, monthSpent: 0n }

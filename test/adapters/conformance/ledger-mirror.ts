@@ -120,7 +120,7 @@ export function ledgerMirror(open: () => Ledger): void {
     await ledger.revokeApiKey(first?.keyId ?? '')
     expect(await ledger.apiKey(first?.keyId ?? '')).toEqual({ ...first, revoked: true })
     expect(await ledger.apiKey('unknown')).toBeNull()
-    if (first) await expect(ledger.addApiKey(first)).rejects.toMatchObject({ code: 'internal' })
+    if (first) await expect(ledger.addApiKey(first)).rejects.toMatchObject({ code: 'credential.ended' })
   })
 }
 

@@ -9,6 +9,7 @@ import { ledgerParallel } from './ledger-parallel.ts'
 import { ledgerPayments } from './ledger-payments.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
+import { ledgerSiblings } from './ledger-siblings.ts'
 import { ledgerUsage } from './ledger-usage.ts'
 
 /** What any Ledger must keep, whatever it is built on. */
@@ -24,6 +25,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerSettling(() => opened)
     ledgerLimits(() => opened)
     ledgerUsage(() => opened)
+    ledgerSiblings(() => opened)
     ledgerHistories(() => opened)
     ledgerHouse(() => opened)
     ledgerPayments(() => opened)

@@ -83,11 +83,19 @@ export function relay(scene: () => Scene): void {
       const { purse, send } = scene()
       const terms = { account: purse.config, cap: '1000', notAfter: 2 ** 33, nonce: 1, signature: SIGNATURE, label: 'x' }
       const grant = { ...terms, models: [], purposes: [] }
-      expectProblem(await post('/v1/keys', { ...grant, key: `0x${'44'.repeat(20)}` }), 401, 'credential.unknown')
-      const { key } = (await send({ path: '/v1/keys/offer', body: {} })).json
-      expectProblem(await post('/v1/keys', { ...grant, key }), 400, 'relay.refused')
-      expectProblem(await post('/v1/keys', { ...grant, key, purposes: ['world-domination'] }), 400, 'purpose.unknown')
-      expectProblem(await post('/v1/keys', { ...grant, key, label: 'a\u0000b' }), 400, 'request.malformed')
+      const { key, offer } = (await send({ path: '/v1/keys/offer', body: {} })).json
+      const other = (await send({ path: '/v1/keys/offer', body: {} })).json
+      for (const wrong of [
+        { key: `0x${'44'.repeat(20)}`, offer },
+        { key, offer: other.offer },
+        { key, offer: 'none' },
+      ])
+        expectProblem(await post('/v1/keys', { ...grant, ...wrong }), 401, 'credential.unknown')
+      const offered = { ...grant, key, offer }
+      expectProblem(await post('/v1/keys', { ...grant, key }), 400, 'request.malformed')
+      expectProblem(await post('/v1/keys', offered), 400, 'relay.refused')
+      expectProblem(await post('/v1/keys', { ...offered, purposes: ['world-domination'] }), 400, 'purpose.unknown')
+      expectProblem(await post('/v1/keys', { ...offered, label: 'a\u0000b' }), 400, 'request.malformed')
     })
 
     it('refuses content past the limit, none at all, and what is no plain bytes', async () => {

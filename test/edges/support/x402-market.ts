@@ -199,7 +199,7 @@ export async function openX402Market(): Promise<X402Market> {
         ledger: opened.use(await openLedger({ url })),
         chain: opened.use(await openEthersChain({ rpcUrl, deployment, key })),
       }
-      const second = opened.use(await openGateway({ ...config, port: 1, relayer: key }, { ...parts, ...others }))
+      const second = opened.use(await openGateway({ ...config, name: 'second', relayer: key }, { ...parts, ...others }))
       await second.app.listen({ host: '127.0.0.1', port: 0 })
       const { port } = second.app.server.address() as { port: number }
       const moved = opened.move()
@@ -217,6 +217,7 @@ export async function openX402Market(): Promise<X402Market> {
 function configOf(of: Pick<GatewayConfig, 'deployment' | 'rpcUrl' | 'collector' | 'relayer'>): GatewayConfig {
   return {
     ...of,
+    name: 'first',
     host: '127.0.0.1',
     port: 0,
     databaseUrl: '',

@@ -82,7 +82,7 @@ export async function openCounter(overrides: Partial<GatewayConfig> = {}): Promi
     ledger,
     databaseUrl: database.url,
     logged: () => lines.join(''),
-    beside: (more = {}) => open({ port: 1, ...more }),
+    beside: (more = {}) => open({ name: hex(4), ...more }),
     setTime: world.setTime,
     closeGate: world.closeGate,
     openGate: () => world.openGate(),
@@ -94,6 +94,7 @@ export async function openCounter(overrides: Partial<GatewayConfig> = {}): Promi
 }
 
 const settings: GatewayConfig = {
+  name: 'counter',
   host: '127.0.0.1',
   port: 0,
   rpcUrl: '',
@@ -252,7 +253,8 @@ function playedChain(ledger: Ledger): Chain {
     version: () => '1',
     purposes: () => BigInt(purposeNames.length),
     purposeName: ([index]) => purposeNames[Number(index)],
-    key: () => ({ cap: 0n, revokedAt: 0n }),
+    key: () => ({ cap: 0n, revokedAt: 0n, nonce: 1n }),
+    accountIdOf: () => hex(32),
     memberIdOf: () => 0n,
   }
   const submit = async ({ method, args }: Call) => {
