@@ -42,6 +42,9 @@ const patience = [
   'probationSeconds',
   'rotationSeconds',
   'unstakeSeconds',
+  'growthWindowSeconds',
+  'epochSeconds',
+  'maxSettlementSeconds',
 ]
 
 export type ModuleParameters = Record<string, number | string | string[]>

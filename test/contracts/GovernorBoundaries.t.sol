@@ -160,6 +160,38 @@ contract GovernorBoundariesTest is CooperativeTest {
         vm.assertEq(governor.guardianCancel(targets, values, calldatas, DESCRIPTION_HASH), id);
     }
 
+    /// What must not be stopped is the guardian's replacement alone: anything else would only need to bring one along.
+    function test_GuardianCancel_OfWhatHidesBehindItsReplacement() public {
+        (address[] memory targets, bytes[] memory calldatas) = (new address[](2), new bytes[](2));
+        (targets[0], targets[1]) = (address(governor), address(parameters));
+        calldatas[0] = abi.encodeCall(ICooperativeGovernor.setGuardian, (GUARDIAN, uint40(block.timestamp + 1)));
+        calldatas[1] = abi.encodeCall(ICooperativeParameters.setRegistrar, (address(0xBAD)));
+        vm.prank(vm.addr(genesisKey(0)));
+        uint256 id = governor.propose(targets, new uint256[](2), calldatas, "a proposal");
+        vm.prank(GUARDIAN);
+        vm.assertEq(governor.guardianCancel(targets, new uint256[](2), calldatas, DESCRIPTION_HASH), id);
+    }
+
+    function test_GuardianCancel_OfAnotherCallToTheGovernor() public {
+        ICooperativeGovernor.ClassRule memory rule = settings().rules[0];
+        uint256 id = _proposeRule(rule);
+        (address[] memory targets, uint256[] memory values, bytes[] memory calldatas) = _one(address(governor), _ruleCall(rule));
+        vm.prank(GUARDIAN);
+        vm.assertEq(governor.guardianCancel(targets, values, calldatas, DESCRIPTION_HASH), id);
+    }
+
+    function test_GuardianCancel_RevertWhen_EveryCallReplacesIt() public {
+        (address[] memory targets, bytes[] memory calldatas) = (new address[](2), new bytes[](2));
+        (targets[0], targets[1]) = (address(governor), address(governor));
+        calldatas[0] = abi.encodeCall(ICooperativeGovernor.setGuardian, (address(0), 0));
+        calldatas[1] = abi.encodeCall(ICooperativeGovernor.setGuardian, (address(1), uint40(block.timestamp + 1)));
+        vm.prank(vm.addr(genesisKey(0)));
+        uint256 id = governor.propose(targets, new uint256[](2), calldatas, "a proposal");
+        vm.prank(GUARDIAN);
+        vm.expectRevert(abi.encodeWithSelector(ICooperativeGovernor.GovernorGuardianConflict.selector, id));
+        governor.guardianCancel(targets, new uint256[](2), calldatas, DESCRIPTION_HASH);
+    }
+
     // Parameters
 
     function test_Parameters_RevertWhen_TheTimelockIsNobody() public {

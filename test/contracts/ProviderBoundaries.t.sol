@@ -45,13 +45,13 @@ contract ProviderBoundariesTest is TestKit {
         _register();
         _stake(2 * MIN_STAKE);
         _registry.startUnstakingBySig(
-            _operator, MIN_STAKE, START, _signed(Messages.hashStartUnstaking(_operator, MIN_STAKE, 0, START))
+            _operator, MIN_STAKE, START, _signed(Messages.hashStartUnstaking(_operator, MIN_STAKE, 1, START))
         );
         IProviderRegistry.Provider memory found = _registry.provider(_operator);
         vm.assertEq(found.stake, MIN_STAKE);
         vm.assertEq(found.unstaking, MIN_STAKE);
         vm.assertEq(found.unstakeAt, START + 1 days);
-        bytes memory signature = _signed(Messages.hashUnstake(_operator, address(7), 1, START + 1 days));
+        bytes memory signature = _signed(Messages.hashUnstake(_operator, address(7), 2, START + 1 days));
         vm.warp(START + 1 days - 1);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderStillUnstaking.selector, START + 1 days - 1, START + 1 days));
         _registry.unstakeBySig(_operator, address(7), START + 1 days, signature);
@@ -81,12 +81,12 @@ contract ProviderBoundariesTest is TestKit {
     function test_OffersBySig_BeginAndEnd() public {
         _register();
         _stake(MIN_STAKE);
-        _registry.setOfferBySig(_operator, MODEL, 3, 1, START, _signed(Messages.hashSetOffer(_operator, MODEL, 3, 1, 0, START)));
+        _registry.setOfferBySig(_operator, MODEL, 3, 1, START, _signed(Messages.hashSetOffer(_operator, MODEL, 3, 1, 1, START)));
         IProviderRegistry.Offer memory found = _registry.offer(_operator, MODEL);
         vm.assertTrue(found.active);
         vm.assertEq(found.unit, 3);
         vm.assertEq(found.unitPrice, 1);
-        _registry.endOfferBySig(_operator, MODEL, START, _signed(Messages.hashEndOffer(_operator, MODEL, 1, START)));
+        _registry.endOfferBySig(_operator, MODEL, START, _signed(Messages.hashEndOffer(_operator, MODEL, 2, START)));
         vm.assertFalse(_registry.offer(_operator, MODEL).active);
         vm.assertEq(_registry.offer(_operator, MODEL).unitPrice, 0);
     }
