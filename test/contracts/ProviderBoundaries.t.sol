@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {IProviderRegistry} from "../../contracts/interfaces/IProviderRegistry.sol";
+import {Guarded} from "../../contracts/libraries/Guarded.sol";
 import {Messages} from "../../contracts/libraries/Messages.sol";
 import {ProviderRegistry} from "../../contracts/ProviderRegistry.sol";
 import {TestDollar} from "../../contracts/TestDollar.sol";
 import {CatalogDouble} from "./support/MarketDoubles.sol";
+import {BlockingToken, FalseToken, LyingToken, MintableToken, ReentrantToken} from "./support/OddTokens.sol";
 import {SplitDollar} from "./support/SplitDollar.sol";
 import {TestKit} from "./support/Vm.sol";
 
@@ -78,6 +81,65 @@ contract ProviderBoundariesTest is TestKit {
         vm.assertEq(_registry.provider(_operator).stake, 5);
     }
 
+    // Odd tokens; one that takes a fee, and one that returns nothing, are in ProviderRegistry.t.sol
+
+    function test_FalseAndLyingTokens_StakeNothing() public {
+        MintableToken odd = new FalseToken();
+        _open(odd);
+        vm.startPrank(_operator);
+        vm.expectRevert(abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(odd)));
+        _registry.stake(5);
+        vm.stopPrank();
+        odd = new LyingToken();
+        _open(odd);
+        vm.startPrank(_operator);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderTokenShortfall.selector, 0, 5));
+        _registry.stake(5);
+        vm.stopPrank();
+        vm.assertEq(_registry.provider(_operator).stake, 0);
+    }
+
+    function test_BlockingToken_ABlockedOperatorTakesItsStakeElsewhere() public {
+        MintableToken odd = new BlockingToken();
+        _open(odd);
+        _stake(5);
+        odd.setBlocked(_operator, true);
+        vm.startPrank(_operator);
+        _registry.startUnstaking(5);
+        vm.warp(START + 1 days);
+        vm.expectRevert(abi.encodeWithSelector(MintableToken.Blocked.selector, _operator));
+        _registry.unstake(_operator);
+        _registry.unstake(address(7));
+        vm.stopPrank();
+        vm.assertEq(odd.balanceOf(address(7)), 5);
+    }
+
+    function test_ReentrantToken_IsRefusedWhereStakeMoves() public {
+        ReentrantToken odd = new ReentrantToken();
+        _open(odd);
+        _stake(3);
+        vm.prank(_operator);
+        _registry.startUnstaking(2);
+        vm.warp(START + 1 days);
+        bytes[4] memory inner = [
+            abi.encodeCall(IProviderRegistry.stake, (1)),
+            abi.encodeCall(IProviderRegistry.stakeWithAuthorization, (_operator, 1, 0, 0, bytes32(0), "")),
+            abi.encodeCall(IProviderRegistry.unstake, (address(7))),
+            abi.encodeCall(IProviderRegistry.unstakeBySig, (_operator, address(7), START + 1 days, ""))
+        ];
+        for (uint256 i = 0; i < inner.length; ++i) {
+            odd.aim(address(_registry), inner[i]);
+            vm.startPrank(_operator);
+            vm.expectRevert(Guarded.GuardedReentered.selector);
+            _registry.unstake(address(7));
+            vm.expectRevert(Guarded.GuardedReentered.selector);
+            _registry.stake(1);
+            vm.stopPrank();
+        }
+        vm.assertEq(_registry.provider(_operator).unstaking, 2);
+        vm.assertEq(odd.balanceOf(address(_registry)), 3);
+    }
+
     function test_OffersBySig_BeginAndEnd() public {
         _register();
         _stake(MIN_STAKE);
@@ -113,6 +175,15 @@ contract ProviderBoundariesTest is TestKit {
     /// The library takes calldata.
     function registrationHash(string calldata name) external view returns (bytes32) {
         return Messages.hashRegisterProvider(_operator, address(5), "x25519", name, 0, START);
+    }
+
+    /// A registry that takes this token, of which the operator has five.
+    function _open(MintableToken odd) private {
+        _registry = new ProviderRegistry(address(odd), address(_catalog), MIN_STAKE, 1 days);
+        _register();
+        odd.mint(_operator, 5);
+        vm.prank(_operator);
+        odd.approve(address(_registry), 5);
     }
 
     function _register() private {
