@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { readParameters } from '../../scripts/deploy/preflight.ts'
+import { readParameters, requirePeople } from '../../scripts/deploy/preflight.ts'
 
 const parametersOf = (chainId: number) => path.resolve(import.meta.dirname, `../../ignition/parameters/${chainId}.json`)
 const folder = mkdtempSync(path.join(tmpdir(), 'granary-preflight-'))
@@ -34,5 +34,19 @@ describe('the preflight of a chain with real money', () => {
     const almost = { [name]: 86_399, lateQuorumSeconds: 0 }
     expect(() => readParameters({ file: changed(8453, almost), chainId: 8453 })).toThrow(new RegExp(`${name} is 86399`))
     expect(readParameters({ file: changed(31_337, almost), chainId: 31_337 })).toMatchObject(almost)
+  })
+})
+
+describe('the preflight of who founds a cooperative', () => {
+  const account = (byte: string) => `0x${byte.repeat(20)}`
+  const people = { genesis: ['01', '02', '03'].map(account), registrar: account('04'), guardian: account('05') }
+
+  it('takes founders of whom the deployer is none', () => {
+    expect(requirePeople({ ...people, deployer: account('06') })).toEqual(people)
+    expect(requirePeople({ ...people, guardian: undefined, deployer: account('05') }).guardian).toBe(account('00'))
+  })
+
+  it.each(['02', '04', '05'])('refuses a deployer who would keep power as %s', (byte) => {
+    expect(() => requirePeople({ ...people, deployer: account(byte) })).toThrow(/deployer is listed/)
   })
 })

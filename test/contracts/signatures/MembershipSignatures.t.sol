@@ -131,6 +131,16 @@ contract MembershipSignaturesTest is CooperativeTest, SignatureAttacks {
         vm.assertEq(membership.member(MEMBER).rotatesAt, later);
     }
 
+    /// Nor the one that took its place in the same second, and is due in the same.
+    function test_CancelRotationBySig_StopsNoOtherRotationOfTheSameSecond() public {
+        bytes memory signature = _signWith(genesisKey(MEMBER - 1), _prepare(CANCEL_ROTATION));
+        vm.prank(member);
+        membership.startRotation(address(0xFEED));
+        vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipOtherRotation.selector, MEMBER, address(0xFEED), rotatesAt));
+        membership.cancelRotationBySig(MEMBER, newKey, rotatesAt, signature);
+        vm.assertEq(membership.member(MEMBER).pendingKey, address(0xFEED));
+    }
+
     function test_RotationBySig_IsThePresentKeysAct() public {
         Act memory act = _prepare(ACCEPT_ROTATION);
         membership.finishRotation(MEMBER, _signWith(NEW_KEY, act));
