@@ -81,6 +81,11 @@ contract ProviderBoundariesTest is TestKit {
         vm.assertEq(_registry.provider(_operator).stake, 5);
     }
 
+    function test_StakeWithAuthorization_RevertWhen_TheOperatorIsUnknown() public {
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderUnknown.selector, _operator));
+        _registry.stakeWithAuthorization(_operator, 5, 0, START + 1, "nonce", new bytes(65));
+    }
+
     // Odd tokens; one that takes a fee, and one that returns nothing, are in ProviderRegistry.t.sol
 
     function test_FalseAndLyingTokens_StakeNothing() public {
@@ -92,6 +97,7 @@ contract ProviderBoundariesTest is TestKit {
         vm.stopPrank();
         odd = new LyingToken();
         _open(odd);
+        odd.mint(address(_registry), 5);
         vm.startPrank(_operator);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderTokenShortfall.selector, 0, 5));
         _registry.stake(5);

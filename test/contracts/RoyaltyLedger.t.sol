@@ -83,6 +83,19 @@ contract RoyaltyLedgerTest is LineageTest {
         ledger.pull(model, 0, new uint64[](65));
     }
 
+    function test_Pull_TakesSixtyFourEpochsAndTellsOnlyWhatMoved() public {
+        bytes32 model = _modelOf(_single());
+        uint64[] memory epochs = new uint64[](64);
+        for (uint64 i = 0; i < 64; ++i) epochs[i] = _epoch() + i;
+        ledger.creditIncome(model, epochs[0], 100);
+        ledger.creditIncome(model, epochs[63], 100);
+        vm.recordLogs();
+        vm.assertEq(ledger.pull(model, 0, epochs), 66);
+        vm.assertEq(vm.getRecordedLogs().length, 2);
+        vm.assertEq(ledger.pull(model, 0, epochs), 0);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
     /// I6. However income arrives and is pulled, payees get no more than the income, and less than one unit each is dust.
     function testFuzz_Pull_ConservesIncome(uint128[4] memory amounts, uint32[5] memory ppm, uint256 order) public {
         bytes32 model = _modelWith(ppm);
