@@ -2,6 +2,7 @@ const ADDS_NOTHING = 'What is not above zero adds nothing: the condition only sa
 const BEFORE_TIME =
   'It differs only where a growth window reaches back to the very second 0 of 1970, in which nobody joined or had a vote.'
 const NO_DELEGATION = 'Only delegation asks for it, and nobody can delegate.'
+const SAME_AGAIN = 'It does again what was done, to the same end: the condition only saves the gas.'
 const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: the bound before it only says so.'
 
 /**
@@ -32,6 +33,13 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'Consent.has/move-constant/993a83': SHIFTED_OUT,
   'RoyaltyLedger._requireLeaf/drop-operand/3eae36':
     'No leaf and proof hash to a root of zero, so a table that is missing proves nothing anyway.',
+  'RoyaltyLedger._draw/always/f6f496': SAME_AGAIN,
+  'RoyaltyLedger._draw/drop-assignment/b86dc0': SAME_AGAIN,
+  'RoyaltyLedger._drawAll/always/494305': SAME_AGAIN,
+  'RoyaltyLedger._drawShare/never/10af22': SAME_AGAIN,
+  'RoyaltyLedger._drawShare/move-boundary/197476':
+    'Where the two are equal, their difference is the nothing that the other branch gives.',
+  'RoyaltyLedger._drawShare/move-boundary/8584e3': 'Where the two are equal, either is the same amount.',
   'RoyaltyLedger.pull/move-number/07845d': 'What all payees get together is the same whichever purpose is asked for.',
   'Signatures.isBy/move-number/30ddbd':
     'An account without code answers nothing, and one byte of code no magic value: both are refused one line further on.',
