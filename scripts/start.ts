@@ -1,8 +1,8 @@
-import { resolve } from 'node:path'
+import { relative, resolve } from 'node:path'
 import { openLog } from '../services/adapters/log.ts'
 import { integer, optionalText, text } from '../services/adapters/settings.ts'
 import { GranaryError } from '../services/core/errors.ts'
-import { type Cooperative, startCooperative } from './local/cooperative.ts'
+import { type Cooperative, factsPath, startCooperative } from './local/cooperative.ts'
 
 /** `npm start`: the whole cooperative on this machine, until Ctrl-C. PORT, DATABASE_URL, IPFS_RPC_URL and GRANARY_DIR are optional. */
 const say = (line: string) => process.stderr.write(`${line}\n`)
@@ -24,8 +24,9 @@ process.exit(await main())
 async function main(): Promise<number> {
   try {
     const log = openLog({ process: 'start', level: process.env.LOG_LEVEL ?? 'error' })
-    const cooperative = await startCooperative({ ...readSettings(), log, onProgress: say, signal: stopping.signal })
-    process.stdout.write(screen(cooperative))
+    const settings = readSettings()
+    const cooperative = await startCooperative({ ...settings, log, onProgress: say, signal: stopping.signal })
+    process.stdout.write(screen(cooperative, relative('', factsPath(settings.dir))))
     return await runUntilStopped(cooperative)
   } catch (error) {
     return explain(error)
@@ -58,7 +59,7 @@ function readSettings() {
   }
 }
 
-function screen({ facts, notes }: Cooperative): string {
+function screen({ facts, notes }: Cooperative, localFile: string): string {
   const lines = [
     '',
     ...notes.map((note) => `Note: ${note}`),
@@ -70,7 +71,7 @@ function screen({ facts, notes }: Cooperative): string {
   ]
   if (facts.tryIt) lines.push('A paid inference:', '', `  ${facts.tryIt}`, '')
   if (facts.unpaidTry) lines.push('The same without payment, answered 402:', '', `  ${facts.unpaidTry}`, '')
-  lines.push('All of this is in .granary/local.json. The story in seven chapters: npm run demo. Stop with Ctrl-C.', '')
+  lines.push(`All of this is in ${localFile}. The story in seven chapters: npm run demo. Stop with Ctrl-C.`, '')
   return `${lines.join('\n')}\n`
 }
 

@@ -52,6 +52,38 @@ export function keyFile(env: Environment, name: string): Wallet {
   }
 }
 
+/**
+ * The master key in force, from GRANARY_MASTER_KEY_FILE or GRANARY_MASTER_KEY, and then those that still or already open what
+ * was sealed, from the files of GRANARY_OTHER_MASTER_KEY_FILES (comma-separated).
+ */
+export function masterKeys(env: Environment): [Uint8Array, ...Uint8Array[]] {
+  const direct = optionalText(env, 'GRANARY_MASTER_KEY')
+  const file = optionalText(env, 'GRANARY_MASTER_KEY_FILE')
+  if ((direct === null) === (file === null)) {
+    throw new GranaryError('config.invalid', 'Set one of GRANARY_MASTER_KEY_FILE and GRANARY_MASTER_KEY.')
+  }
+  const others = (optionalText(env, 'GRANARY_OTHER_MASTER_KEY_FILES') ?? '').split(',').filter(Boolean)
+  const first = direct === null ? masterKeyFile('GRANARY_MASTER_KEY_FILE', file ?? '') : masterKey('GRANARY_MASTER_KEY', direct)
+  return [first, ...others.map((path) => masterKeyFile('GRANARY_OTHER_MASTER_KEY_FILES', path))]
+}
+
+function masterKeyFile(name: string, path: string): Uint8Array {
+  let hex: string
+  try {
+    hex = readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new GranaryError('config.invalid', `${name} names ${path}, which can't be read.`, { cause, setting: name })
+  }
+  return masterKey(`${name} names ${path}, which`, hex)
+}
+
+/** The value itself appears in no message. */
+function masterKey(where: string, text: string): Uint8Array {
+  const hex = text.trim().replace(/^0x/, '')
+  if (!/^[0-9a-f]{64}$/.test(hex)) throw new GranaryError('config.invalid', `${where} does not hold 32 bytes of hex.`)
+  return Buffer.from(hex, 'hex')
+}
+
 /** The file that scripts/deploy.ts writes. */
 export function deploymentFile(env: Environment, name = 'GRANARY_DEPLOYMENT'): Deployment {
   const path = text(env, name)

@@ -1,4 +1,5 @@
 import { formatDollars, GranaryError, isSupport, purposesMask } from '../sdk/index.ts'
+import { accountCommands } from './account-commands.ts'
 import { auditCommands } from './audit.ts'
 import { amount, argument, type Command, list, open, readInput, whole } from './invocation.ts'
 import { membershipCommands } from './membership.ts'
@@ -6,8 +7,6 @@ import { offeringCommands } from './offering.ts'
 import { proposalCommands } from './proposals.ts'
 import { registrationCommands } from './registration.ts'
 import { relayCommands } from './relay.ts'
-
-const DEFAULT_KEY_SECONDS = 90 * 24 * 3600
 
 /** By chapter and act: each is one call of the SDK. */
 export const commands: Record<string, Command> = {
@@ -48,51 +47,7 @@ export const commands: Record<string, Command> = {
       return { lines: [...outputs, `charged ${formatDollars(BigInt(answer.charged))} for ${answer.units} units`], value: answer }
     },
   },
-  'account deposit': {
-    usage: 'account deposit DOLLARS --key-file F',
-    says: 'deposits by signature, without gas',
-    async run(invocation) {
-      const dollars = amount(argument(invocation, 0, 'DOLLARS'), 'DOLLARS')
-      const deposited = await (await open(invocation)).account.deposit(dollars)
-      return { lines: [`deposited into account ${deposited.accountId}`], value: deposited }
-    },
-  },
-  'account show': {
-    usage: 'account show --key-file F',
-    says: 'deposit, charges and ceilings as the gateway has them',
-    async run(invocation) {
-      const standing = await (await (await open(invocation)).account.meter({ maxPerRequest: 0n })).standing()
-      if (!standing) return { lines: ['no confirmed deposit here yet'], value: null }
-      return { lines: Object.entries(standing).map(([name, value]) => `${name.padEnd(16)} ${value}`), value: standing }
-    },
-  },
-  'account statement': {
-    usage: 'account statement --key-file F',
-    says: 'the latest requests, what each cost and whether it is settled',
-    async run(invocation) {
-      const lines = await (await (await open(invocation)).account.meter({ maxPerRequest: 0n })).statement(100)
-      return {
-        lines: lines.map(
-          ({ sequence, modelId, charged, state }) => `${sequence}  ${modelId?.slice(0, 12)}…  ${charged}  ${state}`,
-        ),
-        value: lines,
-      }
-    },
-  },
-  'account key': {
-    usage: 'account key --cap DOLLARS [--label L] --key-file F',
-    says: 'makes an API key; its cap is money entrusted to the gateway',
-    async run(invocation) {
-      const { flags } = invocation
-      const cap = amount(flags.cap, '--cap')
-      const made = await (await open(invocation)).account.createApiKey({
-        cap,
-        lifeSeconds: DEFAULT_KEY_SECONDS,
-        label: String(flags.label ?? 'cli'),
-      })
-      return { lines: [made.apiKey, 'This is shown once. It can spend at most the cap.'], value: made }
-    },
-  },
+  ...accountCommands,
   'consent withdraw': {
     usage: 'consent withdraw DATASET --key-file F',
     says: 'ends consent by signature, for good',

@@ -106,3 +106,15 @@ export function readJson(path: string): Record<string, unknown> {
 export function writeJson(path: string, value: unknown): void {
   writeFileSync(path, `${new TextDecoder().decode(encodeJson(value))}\n`, { mode: 0o600 })
 }
+
+/** Names separated by commas; undefined where the flag was not given. */
+export function listed(flag: string | boolean | undefined): string[] | undefined {
+  return typeof flag === 'string' ? flag.split(',').filter(Boolean) : undefined
+}
+
+/** Without what is undefined. */
+export function given<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>
+  }
+}

@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox'
+import { Compile, type Validator } from 'typebox/compile'
 import { Value } from 'typebox/value'
 import { GranaryError } from './errors.ts'
 
@@ -63,6 +64,35 @@ export const DepositBody = Type.Object({
   signature: Signature,
 })
 
+const Count = Type.Union([Type.Integer({ minimum: 1, maximum: 1_000_000 }), Type.Null()])
+const Budget = Type.Union([Amount, Type.Null()])
+/** null, or left out: no such limit. */
+export const LimitsBody = Type.Object(
+  {
+    requestsPerMinute: Type.Optional(Count),
+    parallel: Type.Optional(Count),
+    budgetPerDay: Type.Optional(Budget),
+    budgetPerMonth: Type.Optional(Budget),
+  },
+  { additionalProperties: false },
+)
+export type LimitsBody = Static<typeof LimitsBody>
+
+export const RotateBody = Type.Object(
+  { graceSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 30 * 86_400 })) },
+  { additionalProperties: false },
+)
+
+/** OpenAI's; `user` is taken and not used. */
+export const EmbeddingsBody = Type.Object({
+  model: Type.String({ minLength: 1, maxLength: 128 }),
+  input: Type.Union([Type.String(), Type.Array(Type.String(), { minItems: 1, maxItems: 2048 })]),
+  encoding_format: Type.Optional(Type.Union([Type.Literal('float'), Type.Literal('base64')])),
+  dimensions: Type.Optional(Type.Integer({ minimum: 1 })),
+  user: Type.Optional(Type.String()),
+})
+export type EmbeddingsBody = Static<typeof EmbeddingsBody>
+
 export const KeyBody = Type.Object({
   account: AccountBody,
   /** From POST /v1/keys/offer. */
@@ -74,6 +104,8 @@ export const KeyBody = Type.Object({
   label: Type.String({ maxLength: 64 }),
   models: Type.Array(Type.String({ maxLength: 128 }), { maxItems: 64 }),
   purposes: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 32 }),
+  jurisdictions: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Z]{2}$' }), { maxItems: 256 })),
+  limits: Type.Optional(LimitsBody),
 })
 
 export const RelayBody = Type.Object({
@@ -96,9 +128,20 @@ export const AdmissionBody = Type.Object({ account: Address, nullifier: Hex32, d
 /** The voucher header: base64url of this as JSON. */
 export const VoucherHeader = Type.Object({ ceiling: Amount, usageHead: Hex32, signature: Signature })
 
+const validators = new WeakMap<TSchema, Validator>()
+
+/** Schemas are constants: each is compiled when it is first used. */
+function validatorOf(schema: TSchema): Validator {
+  const known = validators.get(schema)
+  if (known) return known
+  const compiled = Compile(schema) as Validator
+  validators.set(schema, compiled)
+  return compiled
+}
+
 /** Parses what came from outside; the first violation is named. */
 export function parseBody<S extends TSchema>(schema: S, value: unknown): Static<S> {
-  if (Value.Check(schema, value)) return value as Static<S>
+  if (validatorOf(schema).Check(value)) return value as Static<S>
   const first = Value.Errors(schema, value)[0]
   const where = first?.instancePath || '/'
   throw new GranaryError('request.malformed', `The request body is invalid at ${where}: ${first?.message ?? 'wrong form'}.`, {

@@ -16,6 +16,26 @@ const table = {
     hint: 'Send an API key, or a session with a voucher; the body lists the ways to pay.',
   },
   'payment.insufficient': { status: 402, retryable: false, hint: 'Deposit more, raise the cap, or sign a higher ceiling.' },
+  'budget.exhausted': {
+    status: 402,
+    retryable: false,
+    hint: 'The budget of this key or account is used up: wait until it resets, or let the payer raise it.',
+  },
+  'payment.invalid': {
+    status: 402,
+    retryable: false,
+    hint: 'Sign a new x402 payment for exactly what the 402 lists; nothing was charged.',
+  },
+  'payment.unsettled': {
+    status: 402,
+    retryable: false,
+    hint: 'The chain refused the payment: nothing was charged. Sign a new one, from an account that holds enough.',
+  },
+  'payment.pending': {
+    status: 503,
+    retryable: true,
+    hint: 'The payment is on its way to the chain: send the very same one again for the answer; it is charged once at most.',
+  },
   'voucher.forged': {
     status: 402,
     retryable: false,
@@ -50,6 +70,12 @@ const table = {
   },
   'idempotency.conflict': { status: 409, retryable: false, hint: 'Use a new Idempotency-Key for another body.' },
   'idempotency.running': { status: 409, retryable: true, hint: 'The same request is still running; ask again.' },
+  'answer.gone': {
+    status: 410,
+    retryable: false,
+    hint: 'The request was answered and charged once; its receipt is in the statement, its answer is no longer kept.',
+  },
+  'parallel.limited': { status: 429, retryable: true, hint: 'Wait for a running request of this key or account to end.' },
   'rate.limited': { status: 429, retryable: true, hint: 'Slow down to the limit in the headers.' },
   'provider.none': { status: 503, retryable: true, hint: 'No provider serves this model right now.' },
   'provider.busy': { status: 503, retryable: true, hint: 'All providers of this model are at capacity.' },

@@ -1,4 +1,6 @@
+import { bytesToHex } from '@noble/hashes/utils.js'
 import { getBytes, recoverAddress, type TypedDataDomain, TypedDataEncoder, type TypedDataField } from 'ethers'
+import { digestOfHashes, hashStruct } from './struct-hash.ts'
 
 /**
  * Every EIP-712 message of Granary: the one off-chain source. contracts/libraries/Messages.sol mirrors it, and
@@ -98,6 +100,11 @@ export const messages = {
       field('previousHead', 'bytes32'),
     ],
   },
+  X402Router: {
+    // Of the collector or the house account's key.
+    Sweep: [field('total', 'uint128')],
+    Refund: [field('from', 'address'), field('nonce', 'bytes32'), field('amount', 'uint128')],
+  },
   ProviderRegistry: {
     WorkerHello: [field('sessionKey', 'address'), field('challenge', 'bytes32'), field('gateway', 'address')],
     RegisterProvider: [
@@ -162,15 +169,9 @@ export const messages = {
     CancelProposal: [field('proposalId', 'uint256')],
   },
   Token: {
-    // EIP-3009.
-    ReceiveWithAuthorization: [
-      field('from', 'address'),
-      field('to', 'address'),
-      field('value', 'uint256'),
-      field('validAfter', 'uint256'),
-      field('validBefore', 'uint256'),
-      field('nonce', 'bytes32'),
-    ],
+    // EIP-3009: deposits, and x402 payments to the router.
+    ReceiveWithAuthorization: authorization(),
+    TransferWithAuthorization: authorization(),
   },
 } as const satisfies Record<string, Record<string, readonly TypedDataField[]>>
 
@@ -188,9 +189,7 @@ export interface Verifier {
 
 /** What ethers signs and contracts check: domain, types and value of one message. */
 export function typedData<C extends ContractName>(contract: C, name: MessageName<C>, verifier: Verifier, value: MessageValue) {
-  const fields = (messages[contract] as Record<string, readonly TypedDataField[]>)[name]
-  if (!fields) throw new Error(`no message ${name} of ${contract}`)
-  return { domain: domainOf(contract, verifier), types: { [name]: [...fields] }, value }
+  return { domain: domainOf(contract, verifier), types: { [name]: [...fieldsOf(contract, name)] }, value }
 }
 
 export function digestOf<C extends ContractName>(
@@ -199,15 +198,39 @@ export function digestOf<C extends ContractName>(
   verifier: Verifier,
   value: MessageValue,
 ): string {
-  const { domain, types } = typedData(contract, name, verifier, value)
-  return TypedDataEncoder.hash(domain, types, value)
+  const structHash = hashStruct(name, fieldsOf(contract, name), value)
+  return `0x${bytesToHex(digestOfHashes(domainSeparatorOf(contract, verifier), structHash))}`
 }
 
 /** The struct's hash without the domain, as contracts nest it. */
 export function structHashOf<C extends ContractName>(contract: C, name: MessageName<C>, value: MessageValue): string {
+  return `0x${bytesToHex(hashStruct(name, fieldsOf(contract, name), value))}`
+}
+
+/** The digest of a message whose struct's hash is known already. */
+export function digestOfStruct(contract: ContractName, verifier: Verifier, structHash: string): string {
+  return `0x${bytesToHex(digestOfHashes(domainSeparatorOf(contract, verifier), getBytes(structHash)))}`
+}
+
+function fieldsOf<C extends ContractName>(contract: C, name: MessageName<C>): readonly TypedDataField[] {
   const fields = (messages[contract] as Record<string, readonly TypedDataField[]>)[name]
   if (!fields) throw new Error(`no message ${name} of ${contract}`)
-  return TypedDataEncoder.hashStruct(name, { [name]: [...fields] }, value)
+  return fields
+}
+
+/** There are few verifiers in a process, and each has one domain for good. */
+const separators = new Map<string, Uint8Array>()
+const MOST_SEPARATORS = 1000
+
+function domainSeparatorOf(contract: ContractName, verifier: Verifier): Uint8Array {
+  const { chainId, address, name, version } = verifier
+  const id = `${contract} ${chainId} ${address} ${name ?? ''} ${version ?? ''}`
+  const known = separators.get(id)
+  if (known) return known
+  const separator = getBytes(TypedDataEncoder.hashDomain(domainOf(contract, verifier)))
+  if (separators.size >= MOST_SEPARATORS) separators.clear()
+  separators.set(id, separator)
+  return separator
 }
 
 /** The address whose key signed `digest`; null if the signature is malformed or not in the lower half order (malleable). */
@@ -222,6 +245,17 @@ export function signerOf(digest: string, signature: string): string | null {
 
 export function domainOf(contract: ContractName, { chainId, address, name, version }: Verifier): TypedDataDomain {
   return { name: name ?? `Granary ${contract}`, version: version ?? '1', chainId, verifyingContract: address }
+}
+
+function authorization(): TypedDataField[] {
+  return [
+    field('from', 'address'),
+    field('to', 'address'),
+    field('value', 'uint256'),
+    field('validAfter', 'uint256'),
+    field('validBefore', 'uint256'),
+    field('nonce', 'bytes32'),
+  ]
 }
 
 function field(name: string, type: string): TypedDataField {

@@ -1,6 +1,8 @@
 import type { Economy } from './economy.ts'
+import type { LimitReached, Limits, Tally } from './limits.ts'
 import type { ModelManifest } from './manifest.ts'
 import type { Tensor } from './tensors.ts'
+import type { UsageLine } from './usage.ts'
 
 /**
  * The five ports: what the rules need of the world. One folder of services/adapters each, one file per technology, one
@@ -58,6 +60,12 @@ export interface Chain extends AsyncDisposable {
   block(number: number): Promise<Head | null>
   /** All events of our contracts in the closed range, in order. */
   events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** Events of one kind, of one of our contracts or of the token, by its indexed arguments, in the closed range, in order. */
+  find(
+    event: { contract: string; name: string; args: Readonly<Record<string, string>> },
+    fromBlock: number,
+    toBlock: number,
+  ): Promise<ChainEvent[]>
   /** The call of ours that a transaction made; null when it is unknown or went through a contract that is not ours. */
   callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
@@ -71,8 +79,11 @@ export interface Chain extends AsyncDisposable {
   outcome(hash: string): Promise<TransactionOutcome | null>
   /** What a unit of gas costs now, in wei: base fee and tip. */
   gasPrice(): Promise<bigint>
-  /** prepare, broadcast and wait for `confirmations` (default 1). */
-  submit(call: Call, options?: { confirmations?: number; timeoutMs?: number }): Promise<TransactionOutcome>
+  /** prepare, broadcast and wait for `confirmations` (default 1); `signed` is awaited before the broadcast. */
+  submit(
+    call: Call,
+    options?: { confirmations?: number; timeoutMs?: number; signed?: (transaction: SignedTransaction) => Promise<void> },
+  ): Promise<TransactionOutcome>
   /** The address that pays gas here; null for a read-only adapter. */
   readonly sender: string | null
 }
@@ -207,7 +218,7 @@ export interface Reservation {
   requestId: string
   accountId: string
   key: string
-  /** Unique per account; the same key with the same body returns the earlier request. */
+  /** Unique per account; the same one with the same body returns the earlier request. A digest of what the client sent. */
   idempotencyKey: string
   bodyHash: string
   modelId: string
@@ -219,6 +230,10 @@ export interface Reservation {
   max: bigint
   /** The gateway process that answers for the reservation; its leftovers are released when it starts again. */
   owner: string
+  /** The job leaves for `provider` as soon as this is durable: saves the call of `dispatched`. */
+  dispatched?: boolean
+  /** Of the same account and key, its signature checked: kept as by `acceptVoucher`, whatever becomes of the reservation. */
+  voucher?: Voucher
 }
 
 export type Reserved =
@@ -228,13 +243,14 @@ export type Reserved =
   | { ok: false; reason: 'account-unknown' }
   | { ok: false; reason: 'key-ended' }
   | { ok: false; reason: 'insufficient'; limit: 'ceiling' | 'cap' | 'deposit'; available: bigint; required: bigint }
+  | { ok: false; reason: 'limited'; reached: LimitReached }
 
 export interface StoredRequest {
   requestId: string
   state: RequestState
   bodyHash: string
   charged: bigint
-  /** The answer as it left, if kept. */
+  /** The answer, sealed, if kept. */
   answer: Uint8Array | null
   reason: string | null
 }
@@ -244,10 +260,10 @@ export interface Delivery {
   charged: bigint
   receipt: JobReceipt
   providerSignature: string
-  /** Makes the answer once its place in the account's receipts is known; called inside the transaction, so it must be quick and pure. */
+  /** Makes the answer from its place in the account's receipts; called again when that place was taken meanwhile, so it must be quick and pure. */
   answerOf: (committed: Committed) => Uint8Array
-  /** Whether the answer is stored for a repeat of the request. */
-  keepAnswer: boolean
+  /** Seals the answer for the database, so that a repeat of the request can be given it; null: it is not kept. */
+  sealAnswer: ((answer: Uint8Array) => Uint8Array) | null
 }
 
 /** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
@@ -281,9 +297,30 @@ export interface ApiKey {
   key: string
   sealedPrivateKey: string
   label: string
+  /** What it may buy, for what and where; empty = anything. */
   models: string[]
   purposes: number[]
+  jurisdictions: number[]
+  createdAt: number
+  /** Chain time from which on it is refused, as after a rotation; null: never. */
+  endsAt: number | null
   revoked: boolean
+}
+
+/** What a granted key has spent of its cap, for the list of an account's keys. */
+export interface KeySpending {
+  key: string
+  spent: bigint
+  cap: bigint | null
+  notAfter: number | null
+  revokedAt: number
+}
+
+export interface LimitsInForce {
+  /** null: of the whole account. */
+  key: string | null
+  limits: Limits
+  tally: Tally
 }
 
 export interface SellingLedger {
@@ -309,7 +346,31 @@ export interface SellingLedger {
   apiKey(keyId: string): Promise<ApiKey | null>
   apiKeys(accountId: string): Promise<ApiKey[]>
   revokeApiKey(keyId: string): Promise<void>
-  statement(accountId: string, options: { limit: number; before?: bigint }): Promise<StatementLine[]>
+  /** Puts `next` in the place of a key that ends at `endsAt`; false when that one is revoked, ending already or unknown. */
+  replaceApiKey(keyId: string, next: ApiKey, endsAt: number): Promise<boolean>
+  keySpending(accountId: string): Promise<KeySpending[]>
+  /** Of a key, or with null of the whole account; what was spent before in the day and month counts. False: account unknown. */
+  setLimits(of: { accountId: string; key: string | null }, limits: Limits, now: number): Promise<boolean>
+  limits(accountId: string): Promise<LimitsInForce[]>
+  statement(accountId: string, options: { limit: number; before?: bigint; key?: string }): Promise<StatementLine[]>
+  /** By day, model and key, of receipts served from `from` to before `to`; at most `limit` lines. */
+  usage(accountId: string, options: { from: number; to: number; key?: string; limit: number }): Promise<UsageLine[]>
+  /** Forgets stored answers of requests reserved before; returns how many. */
+  forgetAnswers(options: { reservedBefore: number; limit: number }): Promise<number>
+}
+
+/** What is sealed under a master key: private keys behind API keys, and stored answers. */
+export interface SealedLedger {
+  /** In the order of keyId. */
+  sealedKeys(options: { after: string; limit: number }): Promise<{ keyId: string; sealed: string }[]>
+  /** False when it is not `from` any more. */
+  resealKey(keyId: string, change: { from: string; to: string }): Promise<boolean>
+  /** What jobs delivered whose payments are under way, in the order of requestId. */
+  sealedDeliveries(options: { after: string; limit: number }): Promise<{ requestId: string; sealed: Uint8Array }[]>
+  /** False when it is not `from` any more. */
+  resealDelivery(requestId: string, change: { from: Uint8Array; to: Uint8Array }): Promise<boolean>
+  /** Stored answers whose first bytes are not these, and when the last of them was reserved. */
+  answersNotUnder(prefix: Uint8Array): Promise<{ count: number; lastReservedAt: number | null }>
 }
 
 export interface StatementLine {
@@ -447,6 +508,78 @@ export interface PublishingLedger {
   receipts(accountId: string, options: { limit: number; before?: bigint }): Promise<StoredReceipt[]>
 }
 
+/**
+ * An x402 payment beside its request. RESERVED: the job runs, nothing was sent. SENT: signed for broadcast, its outcome open.
+ * SETTLED: its money is at the router. RELEASED: its job failed, or the chain refused it; as long as it is valid, anyone may
+ * still submit it. RETURNING: what is left of it is on its way back; RETURNED: it is there. CLOSED: nothing came, nothing can.
+ */
+export type PaymentState = 'RESERVED' | 'SENT' | 'SETTLED' | 'RELEASED' | 'RETURNING' | 'RETURNED' | 'CLOSED'
+
+/** An EIP-3009 authorization is known by its payer and nonce. */
+export interface PaymentId {
+  payer: string
+  nonce: string
+}
+
+export interface NewPayment extends PaymentId {
+  router: string
+  value: bigint
+  validAfter: number
+  validBefore: number
+  signature: string
+  requestId: string
+  bodyHash: string
+  /** The gateway process that answers for it. */
+  owner: string
+}
+
+export interface Payment extends NewPayment {
+  state: PaymentState
+  transaction: SignedTransaction | null
+  /** The transaction that moved the money, whoever sent it. */
+  settledIn: string | null
+  /** Until the request is committed: what its job delivered, sealed. */
+  delivery: Uint8Array | null
+  /** Of its request, null until that is reserved; its identity is what it was reserved under. */
+  requestState: RequestState | null
+  requestIdentity: string | null
+  charged: bigint
+  reason: string | null
+}
+
+export interface PaymentLedger {
+  /** An account whose money comes with each request: the deposit does not limit its reservations, and its receipts wait for it. */
+  openHouse(accountId: string, config: AccountConfig): Promise<void>
+  /**
+   * One live payment for each authorization; a released one may be tried again. All that a payer has open, or has settled since
+   * its balance was read at a block, must fit that balance; null where the money is at the router already.
+   */
+  openPayment(
+    payment: NewPayment,
+    funds: { balance: bigint; block: number } | null,
+  ): Promise<{ ok: true } | { ok: false; reason: 'taken' } | { ok: false; reason: 'insufficient'; open: bigint }>
+  payment(id: PaymentId): Promise<Payment | null>
+  paymentOf(requestId: string): Promise<Payment | null>
+  /** The one whose request runs or was answered under this identity. */
+  paymentFor(accountId: string, identity: string): Promise<Payment | null>
+  /** The job is done, its answer not yet made. */
+  paymentDelivered(id: PaymentId, delivery: Uint8Array): Promise<void>
+  /** Before the broadcast. */
+  paymentSent(id: PaymentId, transaction: SignedTransaction): Promise<void>
+  paymentSettled(id: PaymentId, settled: { transaction: string; block: number }): Promise<void>
+  /** The request is committed. */
+  paymentAnswered(id: PaymentId): Promise<void>
+  releasePayment(id: PaymentId, reason: string): Promise<void>
+  /** Those of one gateway process whose request has not ended. */
+  openPayments(owner: string, limit: number): Promise<Payment[]>
+  /** Final payments of which less than `least` is left are done; returns how many. */
+  closePayments(router: string, least: bigint): Promise<number>
+  /** Of which `least` or more may have to go back: released ones past `endedBefore`, voided ones, and final ones that cost less. */
+  returnable(router: string, options: { endedBefore: number; least: bigint; limit: number }): Promise<Payment[]>
+  /** From RETURNING on, no request can be made with it any more; false when it was not `from` any more. */
+  movePayment(id: PaymentId, change: { from: PaymentState; to: PaymentState; settledIn?: string }): Promise<boolean>
+}
+
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
 export interface Mirror {
   /** An account's state is its balance and its configuration; integers are decimal strings, so that it is JSON. */
@@ -482,7 +615,14 @@ export interface MirrorLedger {
   mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
 }
 
-export interface Ledger extends SellingLedger, SettlementLedger, PublishingLedger, MirrorLedger, AsyncDisposable {
+export interface Ledger
+  extends SellingLedger,
+    SealedLedger,
+    PaymentLedger,
+    SettlementLedger,
+    PublishingLedger,
+    MirrorLedger,
+    AsyncDisposable {
   /** Throws `ledger.unavailable` when the database does not answer. */
   ping(): Promise<void>
 }

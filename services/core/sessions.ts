@@ -37,9 +37,19 @@ export interface MacInput {
 }
 
 /** Hex HMAC-SHA256 over the lines: method, path, sha256(body), idempotency key, voucher header. */
-export function macOf(macKey: Uint8Array, { method, path, body, idempotencyKey, voucher }: MacInput): string {
-  const lines = [method, path, bytesToHex(sha256(body)), idempotencyKey, voucher]
-  return bytesToHex(hmac(sha256, macKey, utf8ToBytes(lines.join('\n'))))
+export function macOf(macKey: Uint8Array, { body, ...input }: MacInput): string {
+  return bytesToHex(hmac(sha256, macKey, utf8ToBytes(macText({ ...input, bodyHash: bytesToHex(sha256(body)) }))))
+}
+
+/** What the MAC is over, for whoever has faster hashes. */
+export function macText({
+  method,
+  path,
+  bodyHash,
+  idempotencyKey,
+  voucher,
+}: Omit<MacInput, 'body'> & { bodyHash: string }): string {
+  return `${method}\n${path}\n${bodyHash}\n${idempotencyKey}\n${voucher}`
 }
 
 /** Compares in constant time. */

@@ -51,9 +51,10 @@ export async function openApp(options: {
 }
 
 function refuse(reply: FastifyReply, error: GranaryError) {
+  const { retryAfterSeconds } = error.evidence
+  if (typeof retryAfterSeconds === 'number') reply.header('retry-after', String(retryAfterSeconds))
   // Null is never: what is larger than a whole budget.
-  const { retryAfterSeconds = 1 } = error.evidence
-  if (error.retryable && typeof retryAfterSeconds === 'number') reply.header('retry-after', String(retryAfterSeconds))
+  else if (error.retryable && retryAfterSeconds === undefined) reply.header('retry-after', '1')
   return reply.code(error.status).type('application/problem+json').send(problemOf(error))
 }
 

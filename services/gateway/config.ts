@@ -1,8 +1,26 @@
-import { readFileSync } from 'node:fs'
-import type { Wallet } from 'ethers'
-import { type Deployment, deploymentFile, type Environment, integer, keyFile, optionalText, text } from '../adapters/settings.ts'
+import { isAddress, type Wallet } from 'ethers'
+import {
+  type Deployment,
+  deploymentFile,
+  type Environment,
+  integer,
+  keyFile,
+  masterKeys,
+  optionalText,
+  text,
+} from '../adapters/settings.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { RelaySettings } from './relay.ts'
+
+/** The x402 rail; it is on where the deployment, or GRANARY_X402_ROUTER, names a router of this collector. */
+export interface X402Config {
+  /** The router's KEY. */
+  key: Wallet
+  minPrice: bigint
+  minSweep: bigint
+  minRefund: bigint
+  pollMs: number
+}
 
 export interface GatewayConfig {
   host: string
@@ -18,10 +36,15 @@ export interface GatewayConfig {
   collector: Wallet
   /** Pays gas for relayed acts. */
   relayer: Wallet
+  x402: X402Config
   /** Admits members on development chains; null where a registrar works elsewhere. */
   registrar: Wallet | null
-  /** 32 bytes: seals API keys' private keys and derives the gateway's X25519 key. */
-  masterKey: Uint8Array
+  /** 32 bytes each. The first seals escrow keys and answers and derives the gateway's X25519 key; the others open. */
+  masterKeys: readonly [Uint8Array, ...Uint8Array[]]
+  /** How long stored answers are kept; 0 keeps none. */
+  answerSeconds: number
+  /** How long a repeat waits for the same request that still runs. */
+  repeatWaitMs: number
   blockMs: number
   jobTimeoutMs: number
   bodyLimitBytes: number
@@ -36,15 +59,24 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     host: text(env, 'HOST', '127.0.0.1'),
     port: integer(env, 'PORT', { fallback: 8080, least: 0, most: 65_535 }),
     rpcUrl: text(env, 'GRANARY_RPC_URL'),
-    deployment: deploymentFile(env),
+    deployment: withRouter(env, deploymentFile(env)),
     databaseUrl: text(env, 'DATABASE_URL'),
     ipfsRpcUrl,
     contentDir: ipfsRpcUrl === null ? text(env, 'GRANARY_CONTENT_DIR') : '',
     contentListen: [text(env, 'GRANARY_CONTENT_LISTEN', '/ip4/127.0.0.1/tcp/0')],
     collector: keyFile(env, 'GRANARY_KEY_FILE'),
     relayer: keyFile(env, 'GRANARY_RELAYER_KEY_FILE'),
+    x402: {
+      key: keyFile(env, optionalText(env, 'GRANARY_X402_KEY_FILE') === null ? 'GRANARY_KEY_FILE' : 'GRANARY_X402_KEY_FILE'),
+      minPrice: BigInt(integer(env, 'GRANARY_X402_MIN_PRICE', { fallback: 1, least: 1, most: Number.MAX_SAFE_INTEGER })),
+      minSweep: BigInt(integer(env, 'GRANARY_X402_MIN_SWEEP', { fallback: 1, least: 1, most: Number.MAX_SAFE_INTEGER })),
+      minRefund: BigInt(integer(env, 'GRANARY_X402_MIN_REFUND', { fallback: 1, least: 1, most: Number.MAX_SAFE_INTEGER })),
+      pollMs: integer(env, 'GRANARY_X402_POLL_MS', { fallback: 2000, least: 50, most: 3_600_000 }),
+    },
     registrar: optionalText(env, 'GRANARY_REGISTRAR_KEY_FILE') === null ? null : keyFile(env, 'GRANARY_REGISTRAR_KEY_FILE'),
-    masterKey: readMasterKey(text(env, 'GRANARY_MASTER_KEY_FILE')),
+    masterKeys: masterKeys(env),
+    answerSeconds: integer(env, 'GRANARY_ANSWER_SECONDS', { fallback: 86_400, least: 0, most: 90 * 86_400 }),
+    repeatWaitMs: integer(env, 'GRANARY_REPEAT_WAIT_MS', { fallback: 10_000, least: 0, most: 60_000 }),
     blockMs: integer(env, 'GRANARY_BLOCK_MS', { fallback: 1000, least: 50, most: 60_000 }),
     jobTimeoutMs: integer(env, 'GRANARY_JOB_TIMEOUT_MS', { fallback: 30_000, least: 100, most: 600_000 }),
     bodyLimitBytes: integer(env, 'GRANARY_BODY_LIMIT_BYTES', { fallback: 16 << 20, least: 1024, most: 256 << 20 }),
@@ -52,6 +84,14 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     requestsPerMinute: integer(env, 'GRANARY_REQUESTS_PER_MINUTE', { fallback: 12_000, least: 1, most: 10_000_000 }),
     relay: readRelaySettings(env),
   }
+}
+
+/** Routers are a collector's own: a deployment of the cooperative need not name any. */
+function withRouter(env: Environment, deployment: Deployment): Deployment {
+  const router = optionalText(env, 'GRANARY_X402_ROUTER')
+  if (router === null) return deployment
+  if (!isAddress(router)) throw new GranaryError('config.invalid', `GRANARY_X402_ROUTER is no address: ${router}`)
+  return { ...deployment, contracts: { ...deployment.contracts, X402Router: router.toLowerCase() } }
 }
 
 function readRelaySettings(env: Environment): RelaySettings {
@@ -67,17 +107,4 @@ function readRelaySettings(env: Environment): RelaySettings {
       gas: integer(env, 'GRANARY_RELAY_SHARED_GAS_PER_DAY', { fallback: 2_000_000_000, least: 0, most: mostGas }),
     },
   }
-}
-
-function readMasterKey(path: string): Uint8Array {
-  let hex: string
-  try {
-    hex = readFileSync(path, 'utf8').trim().replace(/^0x/, '')
-  } catch (cause) {
-    throw new GranaryError('config.invalid', `GRANARY_MASTER_KEY_FILE names ${path}, which can't be read.`, { cause })
-  }
-  if (!/^[0-9a-f]{64}$/.test(hex)) {
-    throw new GranaryError('config.invalid', `GRANARY_MASTER_KEY_FILE names ${path}, which does not hold 32 bytes of hex.`)
-  }
-  return Buffer.from(hex, 'hex')
 }

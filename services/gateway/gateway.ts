@@ -1,26 +1,33 @@
 import type { FastifyInstance } from 'fastify'
 import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
-import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
+import { openSigner } from '../adapters/signatures.ts'
+import type { AccountConfig, Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import { openApp } from './app.ts'
 import { openCallers } from './callers.ts'
 import { openCatalog } from './catalog.ts'
 import type { Rails } from './challenge.ts'
 import type { GatewayConfig } from './config.ts'
+import { openForgetting } from './forgetting.ts'
 import type { Shop } from './order.ts'
 import { openPayerBook } from './payer.ts'
 import { openPublisher } from './publisher.ts'
 import { openPurposes } from './purposes.ts'
 import { openRelay } from './relay.ts'
 import { Releases } from './releases.ts'
+import { openRepeats } from './repeats.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { catalogRoutes } from './routes/catalog.ts'
 import { contentRoutes } from './routes/content.ts'
+import { embeddingRoutes } from './routes/embeddings.ts'
 import { inferRoutes } from './routes/infer.ts'
+import { keyRoutes } from './routes/keys.ts'
 import { receiptRoutes } from './routes/receipts.ts'
 import { relayRoutes } from './routes/relay.ts'
-import { openSessionBook } from './session-book.ts'
+import { usageRoutes } from './routes/usage.ts'
+import { configOf, openSessionBook } from './session-book.ts'
 import { openVault } from './vault.ts'
+import { openX402 } from './x402/x402.ts'
 
 const PURPOSES_AGE_MS = 10_000
 
@@ -46,29 +53,24 @@ export async function openGateway(
   const membership = { chainId: chain.chainId, address: Membership ?? '' }
   const token = config.deployment.token
   const collector = config.collector.address.toLowerCase()
-  const vault = openVault(config.masterKey)
+  const vault = openVault(config.masterKeys)
   const owner = `gateway:${collector}:${config.host}:${config.port}`
   const leftovers = await ledger.releaseLeftovers(owner)
   if (leftovers > 0) log.warn({ event: 'reservations.released', count: leftovers, why: 'left by an earlier run of this gateway' })
 
   const releases = new Releases({ ledger, log })
-  const sessions = openSessionBook({ vault, escrow, token, collector, clock: () => consent.head?.timestamp ?? 0 })
-  const payers = openPayerBook({ ledger, sessions, vault, escrow })
+  const clock = () => consent.head?.timestamp ?? 0
+  const { answerSeconds, masterKeys, repeatWaitMs: waitMs } = config
+  const forgetting = openForgetting({ ledger, answerSeconds, clock, log })
+  const repeats = openRepeats({ ledger, masterKeys, keep: answerSeconds > 0, waitMs })
+  const sessions = openSessionBook({ vault, escrow, token, collector, clock })
+  const payers = openPayerBook({ ledger, sessions, vault, escrow, clock })
   const callers = openCallers({ ledger, payers })
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
   const relay = openRelay({ chain, settings: config.relay, clockMs: () => performance.now(), log })
   const settlementSeconds = await chain.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] })
-  const rails: Rails = {
-    chainId: chain.chainId,
-    token,
-    tokenDomain: await tokenDomainOf(chain),
-    escrow: escrow.address,
-    collector,
-    minThawSeconds: 2 * Number(settlementSeconds),
-    sessionKey: vault.sessionPublicKey,
-  }
+  const tokenDomain = await tokenDomainOf(chain)
   const purposes = openPurposes({ chain, maxAgeMs: PURPOSES_AGE_MS })
-  const { collector: collectorWallet } = config
   const shop: Shop = {
     ledger,
     dispatcher,
@@ -77,17 +79,33 @@ export async function openGateway(
     payers,
     purposes,
     releases,
-    collector: collectorWallet,
+    repeats,
+    signReceipt: openSigner(config.collector.privateKey),
     escrow,
     owner,
     jobTimeoutMs: config.jobTimeoutMs,
     log,
   }
 
+  const x402 = await openX402({ config, chain, shop, token, tokenDomain })
+  const rails: Rails = {
+    chainId: chain.chainId,
+    token,
+    tokenDomain,
+    escrow: escrow.address,
+    collector,
+    minThawSeconds: 2 * Number(settlementSeconds),
+    sessionKey: vault.sessionPublicKey,
+    exact: x402?.offer ?? null,
+  }
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
-  inferRoutes(app, { shop, rails })
-  accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, consent, purposes, escrow, token, collector })
+  inferRoutes(app, { shop, rails, exact: x402?.desk ?? null })
+  embeddingRoutes(app, { shop })
+  const ours = (account: AccountConfig) => configOf(account, collector)
+  accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, escrow, token, clock, ours })
+  keyRoutes(app, { ledger, callers, catalog, vault, relay, purposes, escrow, token, clock, ours })
+  usageRoutes(app, { ledger, callers, catalog, collector, clock })
   receiptRoutes(app, { ledger, callers, collector, escrow: { ...escrow, token } })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
@@ -98,6 +116,8 @@ export async function openGateway(
     async [Symbol.asyncDispose]() {
       await app.close()
       await publisher[Symbol.asyncDispose]()
+      await forgetting[Symbol.asyncDispose]()
+      await x402?.[Symbol.asyncDispose]()
       await releases[Symbol.asyncDispose]()
     },
   }

@@ -1,4 +1,4 @@
-import { sha256, type Wallet } from 'ethers'
+import { createHash } from 'node:crypto'
 import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
 import type { InferBody } from '../core/api.ts'
@@ -15,6 +15,7 @@ import { readInputs } from './inputs.ts'
 import type { PayerBook } from './payer.ts'
 import type { Purposes } from './purposes.ts'
 import type { Releases } from './releases.ts'
+import type { Repeats } from './repeats.ts'
 
 export interface Shop {
   ledger: Ledger
@@ -24,7 +25,9 @@ export interface Shop {
   payers: PayerBook
   purposes: Purposes
   releases: Releases
-  collector: Wallet
+  repeats: Repeats
+  /** By the collector's key. */
+  signReceipt: (digest: string) => string
   escrow: Verifier
   /** This process, in reservations. */
   owner: string
@@ -58,7 +61,15 @@ export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody
   const prices = candidatesOf(shop, model).map(({ unitPrice }) => unitPrice)
   const unitPrice = prices.reduce((most, price) => (price > most ? price : most), 0n)
   const quote = { modelId: model.modelId, units, unitPrice, max: priceOf(units, unitPrice) }
-  return { body, bodyHash: sha256(rawBody), model, purpose, jurisdiction, inputs, quote }
+  return {
+    body,
+    bodyHash: `0x${createHash('sha256').update(rawBody).digest('hex')}`,
+    model,
+    purpose,
+    jurisdiction,
+    inputs,
+    quote,
+  }
 }
 
 /** Throws `provider.none` when nobody offers it here, `provider.busy` when all that do are at capacity. */

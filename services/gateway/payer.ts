@@ -1,26 +1,28 @@
 import type { Wallet } from 'ethers'
+import { nativeMacOf, openSigner, recoverSigner } from '../adapters/signatures.ts'
 import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
 import { parseBody, VoucherHeader } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, type Verifier } from '../core/messages.ts'
 import type { KeyStanding, Ledger, Voucher } from '../core/ports.ts'
-import { macOf, sameMac, sessionHeaders } from '../core/sessions.ts'
+import { sameMac, sessionHeaders } from '../core/sessions.ts'
 import type { SessionBook } from './session-book.ts'
-import { readApiToken, sameHash, type Vault } from './vault.ts'
+import { NOBODY, readApiToken, sameHash, type Vault } from './vault.ts'
 
 /** Who pays for a request, proven by its headers. */
 export interface Payer {
   accountId: string
   key: string
-  /** What the credential may buy; empty = anything. */
+  /** What the credential may buy, for what and where; empty = anything. */
   models: readonly string[]
   purposes: readonly number[]
+  jurisdictions: readonly number[]
   /** null: the caller does not care, and cannot repeat. */
   idempotencyKey: string | null
   /** Came with the request, genuine. */
   voucher: Voucher | null
-  /** API keys: the gateway signs ceilings with the key it holds. */
-  signer: Wallet | null
+  /** API keys: the gateway signs ceilings with the key it holds, which is opened when that is needed. */
+  signer: (() => Wallet) | null
 }
 
 export interface IncomingRequest {
@@ -37,16 +39,23 @@ export interface PayerBook {
   raise(payer: Payer, standing: KeyStanding, max: bigint): Voucher | 'enough' | 'impossible'
 }
 
-/** An API key's ceiling is signed this many requests ahead, as the SDK does. */
-const AHEAD = 16n
+/** An API key's ceiling is signed this many requests ahead: the gateway could sign up to the key's cap at any time, so it risks nobody's money. */
+const AHEAD = 256n
 const MAX_HEADER = 4096
 
-export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; vault: Vault; escrow: Verifier }): PayerBook {
-  const { ledger, sessions, vault, escrow } = options
+export function openPayerBook(options: {
+  ledger: Ledger
+  sessions: SessionBook
+  vault: Vault
+  escrow: Verifier
+  /** Chain time. */
+  clock: () => number
+}): PayerBook {
+  const { ledger, sessions, vault, escrow, clock } = options
 
   async function identify(request: IncomingRequest): Promise<Payer | null> {
     const authorization = single(request, 'authorization')
-    if (authorization !== null) return byApiKey(authorization, single(request, sessionHeaders.idempotencyKey))
+    if (authorization !== null) return byApiKey(authorization, idempotencyKeyIn(request))
     const sessionId = single(request, sessionHeaders.session)
     return sessionId === null ? null : bySession(request, sessionId)
   }
@@ -56,18 +65,22 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
     const token = match?.[1] ? readApiToken(match[1]) : null
     if (!token) throw new GranaryError('credential.unknown', 'The Authorization header holds no API key of this gateway.')
     const stored = await ledger.apiKey(token.keyId)
-    if (!stored || !sameHash(stored.secretHash, token.secretHash))
-      throw new GranaryError('credential.unknown', 'This API key is not known here.')
-    if (stored.revoked) throw new GranaryError('credential.ended', 'This API key was revoked.', { keyId: token.keyId })
-    const { accountId, key, models, purposes } = stored
+    // One answer for an unknown id and a wrong secret, and nothing of a key's state for who does not hold it.
+    const genuine = sameHash(stored?.secretHash ?? NOBODY, token.secretHash)
+    if (!stored || !genuine) throw new GranaryError('credential.unknown', 'This API key is not known here.')
+    if (stored.revoked || (stored.endsAt !== null && stored.endsAt <= clock())) {
+      throw new GranaryError('credential.ended', 'This API key was revoked or replaced.', { keyId: token.keyId })
+    }
+    const { accountId, key, models, purposes, jurisdictions } = stored
     return {
       accountId,
       key,
       models,
       purposes,
-      idempotencyKey: checkIdempotencyKey(idempotencyKey),
+      jurisdictions,
+      idempotencyKey,
       voucher: null,
-      signer: vault.open(stored.sealedPrivateKey, stored.keyId),
+      signer: () => vault.open(stored.sealedPrivateKey, stored.keyId),
     }
   }
 
@@ -77,20 +90,20 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
       throw new GranaryError('credential.unknown', 'This session is not known here (any more): open a new one.', {
         session: sessionId,
       })
-    const idempotencyKey = checkIdempotencyKey(single(request, sessionHeaders.idempotencyKey))
+    const idempotencyKey = idempotencyKeyIn(request)
     if (idempotencyKey === null)
       throw new GranaryError('request.malformed', 'Requests of a session need an Idempotency-Key: it makes each MAC unique.')
     const voucherHeader = single(request, sessionHeaders.voucher) ?? ''
     const { method, path, rawBody } = request
-    const expected = macOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
+    const expected = nativeMacOf(session.macKey, { method, path, body: rawBody, idempotencyKey, voucher: voucherHeader })
     if (!sameMac(expected, single(request, sessionHeaders.mac) ?? '')) {
       throw new GranaryError('credential.unknown', 'The MAC does not fit this request.', { session: sessionId })
     }
     const { accountId, key } = session
     const voucher = voucherHeader === '' ? null : readVoucher(voucherHeader, { accountId, key })
-    if (voucher && !isVoucherGenuine(voucher, escrow))
+    if (voucher && !isVoucherGenuine(voucher, escrow, recoverSigner))
       throw new GranaryError('voucher.forged', 'The voucher is not signed by its key.', { accountId, key })
-    return { accountId, key, models: [], purposes: [], idempotencyKey, voucher, signer: null }
+    return { accountId, key, models: [], purposes: [], jurisdictions: [], idempotencyKey, voucher, signer: null }
   }
 
   function raise(payer: Payer, standing: KeyStanding, max: bigint): Voucher | 'enough' | 'impossible' {
@@ -98,7 +111,7 @@ export function openPayerBook(options: { ledger: Ledger; sessions: SessionBook; 
     if (ceiling === null || payer.signer === null) return 'impossible'
     if (standing.spent + standing.reserved + max <= standing.ceiling) return 'enough'
     const value = { accountId: payer.accountId, key: payer.key, ceiling, usageHead: standing.usageHead }
-    const signature = payer.signer.signingKey.sign(digestOf('InferenceEscrow', 'Voucher', escrow, value)).serialized
+    const signature = openSigner(payer.signer().privateKey)(digestOf('InferenceEscrow', 'Voucher', escrow, value))
     return { ...value, signature }
   }
 
@@ -116,14 +129,15 @@ export function readVoucher(header: string, of: { accountId: string; key: string
   return { ...of, ceiling: BigInt(ceiling), usageHead, signature }
 }
 
-function checkIdempotencyKey(value: string | null): string | null {
+export function idempotencyKeyIn(request: Pick<IncomingRequest, 'headers'>): string | null {
+  const value = single(request, sessionHeaders.idempotencyKey)
   if (value !== null && !/^[\x21-\x7e]{1,128}$/.test(value)) {
     throw new GranaryError('request.malformed', 'An Idempotency-Key has 1 to 128 printable characters.')
   }
   return value
 }
 
-function single({ headers }: IncomingRequest, name: string): string | null {
+function single({ headers }: Pick<IncomingRequest, 'headers'>, name: string): string | null {
   const value = headers[name]
   if (value === undefined) return null
   if (Array.isArray(value) || value.length > MAX_HEADER)

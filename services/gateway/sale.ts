@@ -1,57 +1,101 @@
 import { randomBytes } from 'node:crypto'
-import { toUtf8Bytes } from 'ethers'
 import type { InferAnswer } from '../core/api.ts'
+import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, structHashOf } from '../core/messages.ts'
+import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
-import type { Committed, Job, JobResult, KeyStanding, Reserved } from '../core/ports.ts'
+import type { Committed, Job, JobResult, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
 import { toJsonTensor } from '../core/tensors.ts'
 import { candidatesOf, DEFAULT_PURPOSE, type Order, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
+import { refusalOf } from './refusals.ts'
+import { type Identity, identityOf } from './repeats.ts'
 
 const MAX_ATTEMPTS = 3
 const MAX_RAISES = 16
+/** A repeat may find its forerunner released, reserve anew, and be overtaken by another repeat. */
+const MAX_TURNS = 4
+
+const NO_PROVIDER = `0x${'00'.repeat(20)}`
 
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
 /** Reserves, dispatches, commits: ends COMMITTED with an answer, or RELEASED with an error. */
 export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ answer: Uint8Array; repeated: boolean }> {
   checkScope(order, payer)
-  const requestId = `0x${randomBytes(32).toString('hex')}`
-  const reserved = await reserve(shop, order, { payer, requestId }).catch((error: unknown) => {
-    // It may have reserved before it was lost. Nobody waits for the release: the ledger may be silent for long.
-    if (error instanceof GranaryError && error.code === 'ledger.unavailable') void shop.releases.releaseUncertain(requestId)
-    throw error
-  })
-  if (!reserved.ok) return { answer: repeatOf(reserved), repeated: true }
+  const { accountId, key, idempotencyKey } = payer
+  const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
+  const reserved = await reserveOrAnswer(shop, order, { payer, requestId: newRequestId(), identity })
+  if ('answer' in reserved) return { answer: reserved.answer, repeated: true }
+  return { answer: await perform(shop, order, reserved.sale), repeated: false }
+}
+
+/** A sale under its id in the ledger. */
+interface Sale {
+  payer: Payer
+  requestId: string
+  /** null: the client can't repeat it. */
+  identity: Identity | null
+  /** For whom the job leaves first. */
+  chosen: Candidate | null
+}
+
+/** Reserves, or gives the answer that the same request, `earlier`, has got before. */
+export async function reserveOrAnswer(
+  shop: Shop,
+  order: Order,
+  { payer, requestId, identity }: Omit<Sale, 'chosen'>,
+): Promise<{ sale: Sale } | { answer: Uint8Array; earlier: string }> {
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    const sale = { payer, requestId, identity, chosen: chooseCandidate(affordableOf(shop, order, new Set()), Math.random) }
+    const reserved = await reserveOrRelease(shop, order, sale)
+    if (reserved.ok) return { sale }
+    const answer = identity && (await shop.repeats.answer(reserved, identity))
+    if (answer) return { answer, earlier: reserved.request.requestId }
+  }
+  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+}
+
+async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
   try {
-    const { result, job } = await dispatch(shop, order, requestId)
-    return { answer: await commit(shop, { order, payer, requestId, result, job }), repeated: false }
+    return await reserve(shop, order, sale)
   } catch (error) {
-    const reason = error instanceof GranaryError ? error.code : 'internal'
-    await shop.releases.release(requestId, reason)
+    // It may have reserved before it was lost. Nobody waits for the release: the ledger may be silent for long.
+    if (error instanceof GranaryError && error.code === 'ledger.unavailable') void shop.releases.releaseUncertain(sale.requestId)
     throw error
   }
 }
 
-function checkScope({ model, purpose }: Order, { models, purposes }: Payer): void {
-  if (models.length > 0 && !models.includes(model.modelId) && !models.includes(model.manifest.name)) {
+async function perform(shop: Shop, order: Order, sale: Sale): Promise<Uint8Array> {
+  try {
+    const { result, job } = await dispatch(shop, order, sale)
+    return await commit(shop, { order, result, job, ...sale })
+  } catch (error) {
+    await shop.releases.release(sale.requestId, error instanceof GranaryError ? error.code : 'internal')
+    throw error
+  }
+}
+
+/** Models by their id only: a name can be given to several. */
+function checkScope({ model, purpose, jurisdiction }: Order, { models, purposes, jurisdictions }: Payer): void {
+  if (models.length > 0 && !models.includes(model.modelId)) {
     throw new GranaryError('credential.forbidden', 'This API key may not buy this model.', { models })
   }
   if (purposes.length > 0 && !purposes.includes(purpose)) {
     throw new GranaryError('credential.forbidden', 'This API key may not be used for this purpose.', { purposes })
   }
+  if (jurisdictions.length > 0 && !jurisdictions.includes(jurisdiction)) {
+    throw new GranaryError('credential.forbidden', 'This API key may not be used for this place: name one of its own.', {
+      jurisdictions: jurisdictions.map((index) => jurisdictionCodes[index] ?? String(index)),
+    })
+  }
 }
 
-async function reserve(
-  shop: Shop,
-  order: Order,
-  { payer, requestId }: { payer: Payer; requestId: string },
-): Promise<{ ok: true } | Repeated> {
+/** Throws every refusal but a repeat. */
+async function reserve(shop: Shop, order: Order, { payer, requestId, identity, chosen }: Sale): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
-  if (voucher) await acceptVoucher(shop, payer)
   const head = await shop.consent.require({
     modelId: order.model.modelId,
     purpose: order.purpose,
@@ -59,8 +103,8 @@ async function reserve(
   })
   const { quote, bodyHash, purpose } = order
   const { modelId, units, unitPrice, max } = quote
-  const provider = '0x0000000000000000000000000000000000000000'
-  const idempotencyKey = payer.idempotencyKey ?? requestId
+  const provider = chosen?.worker.provider ?? NO_PROVIDER
+  const idempotencyKey = identity?.digest ?? requestId
   const reservation = {
     requestId,
     accountId,
@@ -74,15 +118,16 @@ async function reserve(
     unitPrice,
     max,
     owner: shop.owner,
+    dispatched: chosen !== null,
   }
-  let reserved = await ledger.reserve(reservation, head.timestamp)
+  // A lower voucher than the one kept may simply have been overtaken: the ceiling kept is what counts.
+  let reserved = await ledger.reserve(voucher ? { ...reservation, voucher } : reservation, head.timestamp)
   // Others on the same key may take the room that a raise has made, so it can take several.
   for (let raises = 0; raises < MAX_RAISES && isCeilingShort(reserved) && payer.signer; raises++) {
     const standing = await ledger.standing(accountId, key)
     const raised = standing ? shop.payers.raise(payer, standing, max) : null
     if (raised === 'impossible' || raised === null) break
-    if (raised !== 'enough') await ledger.acceptVoucher(raised)
-    reserved = await ledger.reserve(reservation, head.timestamp)
+    reserved = await ledger.reserve(raised === 'enough' ? reservation : { ...reservation, voucher: raised }, head.timestamp)
   }
   if (reserved.ok || reserved.reason === 'repeated') return reserved
   throw refusalOf(reserved, payer, reserved.reason === 'insufficient' ? await ledger.standing(accountId, key) : null)
@@ -92,84 +137,44 @@ function isCeilingShort(reserved: Reserved): boolean {
   return !reserved.ok && reserved.reason === 'insufficient' && reserved.limit === 'ceiling'
 }
 
-async function acceptVoucher(shop: Shop, { voucher, accountId }: Payer): Promise<void> {
-  if (!voucher) return
-  const accepted = await shop.ledger.acceptVoucher(voucher)
-  if (accepted.ok) return
-  if (accepted.reason === 'account-unknown')
-    throw new GranaryError('account.unknown', 'This account is not known: deposit into it first.', { accountId })
-  // Requests run in parallel, so a lower voucher may simply have been overtaken; the ceiling kept is what counts.
-}
-
-function refusalOf(
-  reserved: Exclude<Reserved, { ok: true } | Repeated>,
-  { accountId, key }: Payer,
-  standing: KeyStanding | null,
-): GranaryError {
-  switch (reserved.reason) {
-    case 'conflict':
-      return new GranaryError('idempotency.conflict', 'This Idempotency-Key was used for another body.', {
-        requestId: reserved.requestId,
-      })
-    case 'account-unknown':
-      return new GranaryError('account.unknown', 'This account has no confirmed deposit here.', { accountId })
-    case 'key-ended':
-      return new GranaryError('credential.ended', 'The escrow key was revoked, has expired or was never granted.', {
-        accountId,
-        key,
-      })
-    case 'insufficient': {
-      const { limit, available, required } = reserved
-      const code = limit === 'ceiling' ? 'voucher.stale' : 'payment.insufficient'
-      const what = { ceiling: 'signed ceiling', cap: "key's cap", deposit: 'deposit' }[limit]
-      return new GranaryError(code, `The ${what} does not cover this request.`, {
-        limit,
-        available: available.toString(),
-        required: required.toString(),
-        // The least ceiling with which the request would pass now.
-        ...(standing ? { signAtLeast: (standing.spent + standing.reserved + required).toString() } : {}),
-        accountId,
-        key,
-      })
-    }
-  }
-}
-
-function repeatOf(reserved: Repeated): Uint8Array {
-  const { request } = reserved
-  if (request.answer && request.state !== 'RELEASED') return request.answer
-  throw new GranaryError('idempotency.running', 'The same request is still running.', {
-    requestId: request.requestId,
-    retryAfterSeconds: 1,
-  })
-}
-
-/** Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. */
-async function dispatch(shop: Shop, order: Order, requestId: string): Promise<{ result: JobResult; job: Job }> {
+/**
+ * Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. The first was
+ * chosen before the reservation, which says that the job leaves for it.
+ */
+export async function dispatch(
+  shop: Shop,
+  order: Order,
+  { requestId, chosen }: Pick<Sale, 'requestId' | 'chosen'>,
+): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
-  let last: unknown = new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const affordable = candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
-    const chosen = chooseCandidate(affordable, Math.random)
-    if (!chosen) break
-    tried.add(chosen.worker.workerId)
-    const job = await jobFor(shop, order, { requestId, chosen })
-    await shop.ledger.dispatched(requestId, chosen.worker.provider)
+  let last: unknown = null
+  let next = chosen
+  for (let attempt = 0; attempt < MAX_ATTEMPTS && next; attempt++) {
+    const { worker } = next
+    tried.add(worker.workerId)
+    const job = await jobFor(shop, order, { requestId, chosen: next })
+    if (attempt > 0) await shop.ledger.dispatched(requestId, worker.provider)
     try {
-      return { result: await shop.dispatcher.send(chosen.worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
+      return { result: await shop.dispatcher.send(worker.workerId, job, { timeoutMs: shop.jobTimeoutMs }), job }
     } catch (error) {
       const again = error instanceof GranaryError && (error.code === 'provider.gone' || error.code === 'provider.busy')
       if (!again) throw error
-      shop.log.warn({ event: 'job.retried', requestId, provider: chosen.worker.provider, error })
+      shop.log.warn({ event: 'job.retried', requestId, provider: worker.provider, error })
       last = error
     }
+    next = chooseCandidate(affordableOf(shop, order, tried), Math.random)
   }
-  throw last
+  throw last ?? new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
+}
+
+function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {
+  return candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
 }
 
 async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
   const { model, purpose, jurisdiction, inputs, quote } = order
   const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
+  const salts = randomBytes(64).toString('hex')
   return {
     jobId: requestId,
     modelId: model.modelId,
@@ -178,25 +183,36 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
     consentBlock: head.number,
     units: quote.units,
     unitPrice: chosen.unitPrice,
-    inputSalt: `0x${randomBytes(32).toString('hex')}`,
-    outputSalt: `0x${randomBytes(32).toString('hex')}`,
+    inputSalt: `0x${salts.slice(0, 64)}`,
+    outputSalt: `0x${salts.slice(64)}`,
     inputs,
   }
 }
 
-async function commit(
+/** A delivered job and what its answer says of it. */
+export interface Delivered {
+  order: { model: { modelId: string; manifest: { name: string } }; body: { purpose?: string } }
+  requestId: string
+  result: JobResult
+  job: Pick<Job, 'inputSalt' | 'outputSalt'>
+}
+
+export async function commit(
   shop: Shop,
-  { order, payer, requestId, result, job }: { order: Order; payer: Payer; requestId: string; result: JobResult; job: Job },
+  {
+    order,
+    payer,
+    requestId,
+    identity,
+    result,
+    job,
+  }: Delivered & Pick<Sale, 'identity'> & { payer: Pick<Payer, 'accountId' | 'key'> },
 ): Promise<Uint8Array> {
   const { receipt, signature, outputs } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
   const { accountId, key } = payer
   const answerOf = (committed: Committed): Uint8Array => {
-    const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
-    const value = { jobHash, accountId, key, sequence: committed.sequence, charged, previousHead: committed.previousHead }
-    const collectorSignature = shop.collector.signingKey.sign(
-      digestOf('InferenceEscrow', 'Receipt', shop.escrow, value),
-    ).serialized
+    const collectorSignature = shop.signReceipt(digestOfStruct('InferenceEscrow', shop.escrow, committed.head))
     const answer: InferAnswer = {
       id: requestId,
       model: order.model.manifest.name,
@@ -220,10 +236,10 @@ async function commit(
         collectorSignature,
       },
     }
-    return toUtf8Bytes(JSON.stringify(answer))
+    return Buffer.from(JSON.stringify(answer))
   }
-  const keepAnswer = payer.idempotencyKey !== null
-  const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, keepAnswer })
+  const sealAnswer = identity && shop.repeats.sealing(identity)
+  const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, sealAnswer })
   shop.log.info({
     event: 'request.committed',
     requestId,
@@ -232,4 +248,10 @@ async function commit(
     provider: receipt.provider,
   })
   return answer
+}
+
+/** Ids that begin with the time stand side by side in the ledger's indexes, so that a long history costs a new request nothing. */
+export function newRequestId(): string {
+  const time = Date.now().toString(16).padStart(12, '0')
+  return `0x${time}${randomBytes(26).toString('hex')}`
 }

@@ -1,7 +1,8 @@
+import { recoverSigner } from '../adapters/signatures.ts'
 import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, signerOf, type Verifier } from '../core/messages.ts'
+import { digestOf, type Verifier } from '../core/messages.ts'
 import type { AccountConfig } from '../core/ports.ts'
 import { deriveMacKey } from '../core/sessions.ts'
 import type { Vault } from './vault.ts'
@@ -39,12 +40,7 @@ export function openSessionBook(options: {
   const sessions = new Map<string, Session>()
   return {
     verify(body, now) {
-      const config = lowerConfig(body.account)
-      if (config.collector !== collector) {
-        throw new GranaryError('request.malformed', `The account names another collector: this gateway is ${collector}.`, {
-          collector,
-        })
-      }
+      const config = configOf(body.account, collector)
       if (body.expiresAt <= now || body.expiresAt > now + MAX_LIFE_SECONDS) {
         throw new GranaryError('request.malformed', 'A session must expire within 24 hours.', { now, expiresAt: body.expiresAt })
       }
@@ -52,7 +48,7 @@ export function openSessionBook(options: {
       const key = body.key.toLowerCase()
       const value = { accountId, key, ephemeralKey: body.ephemeralKey, expiresAt: body.expiresAt }
       const sessionId = digestOf('InferenceEscrow', 'Session', escrow, value)
-      if (signerOf(sessionId, body.signature)?.toLowerCase() !== key) {
+      if (recoverSigner(sessionId, body.signature) !== key) {
         throw new GranaryError('credential.unknown', 'The session is not signed by its key.', { key })
       }
       const macKey = agree({ secretKey: vault.sessionSecret, publicKey: body.ephemeralKey, sessionId })
@@ -82,6 +78,15 @@ function agree(parts: Parameters<typeof deriveMacKey>[0]): Uint8Array {
   }
 }
 
-export function lowerConfig({ payer, collector, thawSeconds, salt }: AccountConfig): AccountConfig {
+/** An account of another collector has no business here. */
+export function configOf(account: AccountConfig, collector: string): AccountConfig {
+  const config = lowerConfig(account)
+  if (config.collector === collector) return config
+  throw new GranaryError('request.malformed', `The account names another collector: this gateway is ${collector}.`, {
+    collector,
+  })
+}
+
+function lowerConfig({ payer, collector, thawSeconds, salt }: AccountConfig): AccountConfig {
   return { payer: payer.toLowerCase(), collector: collector.toLowerCase(), thawSeconds, salt }
 }

@@ -5,21 +5,54 @@ import type { AccountConfig } from '../core/ports.ts'
 import { auditBatch, type ReceiptsFile } from './audit.ts'
 import { type Context, DEADLINE_SECONDS } from './context.ts'
 import { Meter } from './meter.ts'
+import { type Usage, usageOver } from './usage.ts'
 
 export interface ApiKeyRequest {
   cap: bigint
   lifeSeconds: number
   label: string
+  /** What it may buy, for what and where; left out: anything. */
   models?: string[]
   purposes?: string[]
+  jurisdictions?: string[]
+  limits?: LimitsRequest
+}
+
+/** What is left out, or null, is not limited. Budgets in base units, by UTC day and month. */
+export interface LimitsRequest {
+  requestsPerMinute?: number | null
+  parallel?: number | null
+  budgetPerDay?: bigint | null
+  budgetPerMonth?: bigint | null
+}
+
+export interface ApiKeyFacts {
+  keyId: string
+  /** The escrow key behind it. */
+  key: string
+  label: string
+  models: string[]
+  purposes: string[]
+  jurisdictions: string[]
+  createdAt: number
+  endsAt: number | null
+  revoked: boolean
+  cap: string | null
+  spent: string
+  notAfter: number | null
+  limits: Record<string, string | number | null> | null
 }
 
 /** Chapter 5, the payer's side: one escrow account at one gateway. */
 export class Account {
   readonly #context: Context
+  #own: Promise<Meter> | null = null
+  /** Usage, bills and statement of the account. */
+  readonly books: Usage
 
   constructor(context: Context) {
     this.#context = context
+    this.books = usageOver((path) => this.#request({ method: 'GET', path }))
   }
 
   /** The wallet's account at this gateway's collector; another salt is another account. */
@@ -71,6 +104,8 @@ export class Account {
     label,
     models = [],
     purposes = [],
+    jurisdictions = [],
+    limits,
   }: ApiKeyRequest): Promise<{ apiKey: string; keyId: string; key: string }> {
     const { http, sign, now } = this.#context
     const account = await this.config()
@@ -78,7 +113,7 @@ export class Account {
     const notAfter = (await now()) + lifeSeconds
     const grant = { accountId: this.idOf(account), key, cap, notAfter, nonce: 1 }
     const signature = await sign('InferenceEscrow', 'GrantKey', grant)
-    const body = { account, key, cap, notAfter, nonce: 1, signature, label, models, purposes }
+    const body = { account, key, cap, notAfter, nonce: 1, signature, label, models, purposes, jurisdictions, limits }
     return http.json({ method: 'POST', path: '/v1/keys', body })
   }
 
@@ -108,10 +143,49 @@ export class Account {
     return { receipts: heads.length, transaction, cid: headers.get('granary-cid') }
   }
 
+  async apiKeys(): Promise<ApiKeyFacts[]> {
+    return (await this.#json<{ keys: ApiKeyFacts[] }>({ method: 'GET', path: '/v1/keys' })).keys
+  }
+
+  /** A new secret for the same escrow key, scope, cap and limits; the old one is taken for `graceSeconds` more. */
+  async rotateApiKey(
+    keyId: string,
+    { graceSeconds = 0 }: { graceSeconds?: number } = {},
+  ): Promise<{ apiKey: string; keyId: string; key: string; replacedEndsAt: number }> {
+    return this.#json({ method: 'POST', path: `/v1/keys/${keyId}/rotate`, body: { graceSeconds } })
+  }
+
+  /** Of an API key, or with null of the whole account; replaces the limits that there were. */
+  async setLimits(keyId: string | null, limits: LimitsRequest): Promise<Record<string, string | number | null>> {
+    const path = keyId === null ? '/v1/account/limits' : `/v1/keys/${keyId}/limits`
+    const answer = await this.#json<{ limits: Record<string, string | number | null> }>({ method: 'POST', path, body: limits })
+    return answer.limits
+  }
+
+  /** Ends an API key at the gateway, and the escrow key behind it on chain when no other API key uses that one. */
+  async revokeApiKey(keyId: string): Promise<{ key: string; onChain: boolean }> {
+    const ended = await this.#json<{ key: string; lastOfKey: boolean }>({ method: 'DELETE', path: `/v1/keys/${keyId}` })
+    if (ended.lastOfKey) await this.revokeKey(ended.key)
+    return { key: ended.key, onChain: ended.lastOfKey }
+  }
+
   /** Ends a key on chain: no gateway accepts it from the next block it sees. */
   async revokeKey(key: string): Promise<void> {
     const account = await this.config()
     const signature = await this.#context.sign('InferenceEscrow', 'RevokeKey', { accountId: this.idOf(account), key })
     await this.#context.relay('InferenceEscrow', 'revokeKeyBySig', [account, key, signature])
+  }
+
+  async #json<T>(asked: Parameters<Meter['request']>[0]): Promise<T> {
+    return JSON.parse(new TextDecoder().decode(await this.#request(asked))) as T
+  }
+
+  /** One session for all that is asked about the account. */
+  async #request(asked: Parameters<Meter['request']>[0]): Promise<Uint8Array> {
+    this.#own ??= this.meter({ maxPerRequest: 0n }).catch((error) => {
+      this.#own = null
+      throw error
+    })
+    return (await this.#own).request(asked)
   }
 }

@@ -10,6 +10,7 @@ import { Govern } from './govern.ts'
 import { openHttp } from './http.ts'
 import { Provide } from './provide.ts'
 import { actFileOf, recordingContext } from './signed-acts.ts'
+import { type Usage, usageOver } from './usage.ts'
 
 /** One cooperative through one gateway: the seven chapters as properties. */
 export class Granary {
@@ -56,6 +57,12 @@ export class Granary {
   async infer(body: InferBody, { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string }): Promise<InferAnswer> {
     const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
     return this.context.http.json<InferAnswer>({ method: 'POST', path: '/v1/infer', body, headers, repeatable: true })
+  }
+
+  /** What an API key has bought itself, for whoever holds it. */
+  booksOf(apiKey: string): Usage {
+    const headers = { authorization: `Bearer ${apiKey}` }
+    return usageOver(async (path) => (await this.context.http.send({ method: 'GET', path, headers, repeatable: true })).bytes)
   }
 
   async models(): Promise<Record<string, unknown>[]> {

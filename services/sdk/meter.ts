@@ -88,6 +88,13 @@ export class Meter {
     }
   }
 
+  /** Any route about the account, with the session as credential; pays nothing. */
+  async request(asked: { method: 'GET' | 'POST' | 'DELETE'; path: string; body?: unknown }): Promise<Uint8Array> {
+    const { method, path } = asked
+    const body = asked.body === undefined ? new Uint8Array() : encodeJson(asked.body)
+    return (await this.#authenticated({ method, path, body, idempotencyKey: randomId(), voucher: '' })).bytes
+  }
+
   async apiKeys(): Promise<Record<string, unknown>[]> {
     const { keys } = await this.#send<{ keys: Record<string, unknown>[] }>('GET', '/v1/keys')
     return keys
@@ -98,8 +105,7 @@ export class Meter {
   }
 
   async #send<T>(method: 'GET' | 'DELETE', path: string): Promise<T> {
-    const { bytes } = await this.#authenticated({ method, path, body: new Uint8Array(), idempotencyKey: randomId(), voucher: '' })
-    return JSON.parse(new TextDecoder().decode(bytes)) as T
+    return JSON.parse(new TextDecoder().decode(await this.request({ method, path }))) as T
   }
 
   async #pay(body: Uint8Array, idempotencyKey: string): Promise<Uint8Array> {

@@ -37,10 +37,22 @@ describe('the ledger on PostgreSQL', () => {
       database.url,
       'SELECT migration_name, applied_steps_count, finished_at IS NOT NULL AS done FROM _prisma_migrations ORDER BY migration_name',
     )
-    const folders = readdirSync(join(import.meta.dirname, '../../prisma/migrations')).filter((name) => /^[0-9]{4}_/.test(name))
-    expect(rows).toEqual(folders.sort().map((name) => ({ migration_name: name, applied_steps_count: 1, done: true })))
+    const names = readdirSync('prisma/migrations', { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    )
+    expect(rows).toEqual(names.sort().map((migration_name) => ({ migration_name, applied_steps_count: 1, done: true })))
     await select(database.url, `UPDATE _prisma_migrations SET checksum = 'another'`)
     await expect(openLedger({ url: database.url })).rejects.toMatchObject({ code: 'config.invalid' })
+  })
+
+  test('accounts with limits are named to whoever reserves or charges many requests at once', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const [limited, free] = [await fund(ledger, newAccount(), { deposit: 9n }), await fund(ledger, newAccount(), { deposit: 9n })]
+    const of = { accountId: limited.accountId, key: limited.key }
+    await ledger.setLimits(of, { requestsPerMinute: 1, parallel: null, budgetPerDay: null, budgetPerMonth: null }, 1)
+    const named = `SELECT accounts_with_limits(ARRAY['${limited.accountId}', '${free.accountId}', '0x']) AS id`
+    expect(await select(database.url, named)).toEqual([{ id: limited.accountId }])
   })
 
   test('a database that is not there is ledger.unavailable', async () => {

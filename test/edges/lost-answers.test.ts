@@ -22,10 +22,21 @@ describe('a ledger whose answers get lost', () => {
     const ledger = { reserve: ({ requestId }: { requestId: string }) => reserve(requestId), release }
     releases = new Releases({ ledger, log, retryMs: 10, settledMs: 50 })
     const consent = { require: async () => ({ number: 1, timestamp: 1 }) }
-    return { ledger, releases, consent, owner: 'test', log } as unknown as Shop
+    const dispatcher = { workers: () => [] }
+    return { ledger, releases, consent, dispatcher, owner: 'test', log } as unknown as Shop
   }
-  const order = { model: {}, quote: { modelId: '0x', units: 1n, unitPrice: 1n, max: 1n } } as unknown as Order
-  const payer = { accountId: '0x', key: '0x', models: [], purposes: [], idempotencyKey: null, voucher: null, signer: null }
+  const model = { manifest: { name: 'any' }, offers: [] }
+  const order = { model, quote: { modelId: '0x', units: 1n, unitPrice: 1n, max: 1n } } as unknown as Order
+  const payer = {
+    accountId: '0x',
+    key: '0x',
+    models: [],
+    purposes: [],
+    jurisdictions: [],
+    idempotencyKey: null,
+    voucher: null,
+    signer: null,
+  }
   const refused = (shop: Shop) => sell(shop, order, payer).catch((error: unknown) => error)
 
   it('releases a reservation that happened although its answer was lost', async () => {

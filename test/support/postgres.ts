@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -79,9 +79,16 @@ async function clearLeftovers(): Promise<void> {
     const pid = Number(name.slice(PREFIX.length).split('-')[0])
     if (pid === process.pid || isRunning(pid)) continue
     const dir = join(tmpdir(), name)
+    if (!isOurs(dir)) continue
     await stopOrphan(join(dir, 'data'), log).catch(() => undefined)
     rmSync(dir, { recursive: true, force: true })
   }
+}
+
+/** What another user left in a shared folder is theirs to clear; root's servers run as another user, so root clears all. */
+function isOurs(dir: string): boolean {
+  const user = process.getuid?.() ?? 0
+  return user === 0 || statSync(dir, { throwIfNoEntry: false })?.uid === user
 }
 
 /** A number that was given to another program since counts as running until that ends: clearing can wait. */

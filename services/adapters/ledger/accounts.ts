@@ -1,6 +1,7 @@
 import { NO_USAGE } from '../../core/accounts.ts'
 import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../core/ports.ts'
 import type { Database, Query } from './database.ts'
+import { claimMirror } from './mirror.ts'
 import { feedKnown } from './mirrored-accounts.ts'
 
 /** numeric and bigint columns arrive as decimal strings. */
@@ -17,6 +18,8 @@ export interface AccountRow {
   charged: string
   sequence: string
   head: string
+  limited: boolean
+  house: boolean
 }
 
 /** All null where the key is not known. */
@@ -51,10 +54,7 @@ export function openAccounts({
   return {
     async knowAccount(accountId, config) {
       if (await isKnown(query, accountId)) return
-      await transaction(async (under) => {
-        await insertAccount(under, accountId, config)
-        await feedKnown(under, [accountId])
-      })
+      await transaction((under) => learnAccount(under, accountId, config))
     },
 
     async account(accountId) {
@@ -89,16 +89,20 @@ async function isKnown(query: Query, accountId: string): Promise<boolean> {
   return rowCount === 1
 }
 
-async function insertAccount(query: Query, accountId: string, config: AccountConfig): Promise<void> {
+export async function learnAccount(query: Query, accountId: string, config: AccountConfig): Promise<void> {
   const { payer, collector, thawSeconds, salt } = config
+  // Else the indexer might write its amounts or keys while neither sees the other's rows.
+  await claimMirror(query)
   await query(
     `INSERT INTO accounts (account_id, payer, collector, thaw_seconds, salt, head) VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (account_id) DO NOTHING`,
     [accountId, payer, collector, thawSeconds, salt, NO_USAGE],
   )
+  await feedKnown(query, [accountId])
 }
 
-async function keepBest(
+/** A lower or equal voucher changes nothing. */
+export async function keepBest(
   query: Query,
   { accountId, key, ceiling, usageHead, signature }: Voucher,
 ): Promise<{ ok: true } | { ok: false; reason: 'backwards'; ceiling: bigint }> {

@@ -4,6 +4,7 @@ import { type BatchRecord, lockAccountsOf, lockBatch } from './batches.ts'
 import { laneOf } from './candidates.ts'
 import { ledgerAccount } from './committing.ts'
 import type { Query } from './database.ts'
+import { giveBackSpending } from './limits.ts'
 
 /** Reasons for which the contract skips a row that may well pass later, and those that no later batch can cure. */
 const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
@@ -115,10 +116,12 @@ async function writeFates(query: Query, requests: readonly Judged[]): Promise<vo
 
 /** What can never be credited is not the payer's debt: entries reversed, sums lowered. */
 export async function giveBack(query: Query, requestIds: readonly string[]): Promise<void> {
+  if (requestIds.length === 0) return
   await book(query, { requestIds, sign: -1 })
+  await giveBackSpending(query, requestIds)
 }
 
-/** Voided requests are a debt again: their batch has to be judged anew. */
+/** Voided requests are a debt again: their batch has to be judged anew. Budgets of the day don't count them a second time. */
 export async function chargeAgain(query: Query, requestIds: readonly string[]): Promise<void> {
   await book(query, { requestIds, sign: 1 })
 }

@@ -1,8 +1,15 @@
 import { GranaryError } from '../../core/errors.ts'
 import { structHashOf } from '../../core/messages.ts'
-import type { Committed, Delivery, JobReceipt, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
+import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
 import type { AccountRow } from './accounts.ts'
+import { type Charged, commitTogether, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
+import { openGroup } from './group.ts'
+import { countSpending } from './limits.ts'
+import { openReceiptHeads } from './receipt-heads.ts'
+import type { RunningRequests } from './running-requests.ts'
+
+const GROUP = { most: 256, waiting: 10_000 }
 
 interface OpenRequest {
   key: string
@@ -11,7 +18,7 @@ interface OpenRequest {
   max: string
   charged: string
   state: RequestState
-  answer: Uint8Array | null
+  reserved_at: string
   sequence: string | null
   previous_head: string | null
   head: string | null
@@ -29,25 +36,34 @@ export const ledgerAccount = {
 }
 
 /** Chapter 4, the last step: a delivered job gets its place in the account's receipts and is charged, once. */
-export function openCommits({ query, transaction }: Database): Pick<SellingLedger, 'commit' | 'statement'> {
+export function openCommits(
+  { query, call, transaction }: Database,
+  running: RunningRequests,
+): Pick<SellingLedger, 'commit' | 'statement'> {
+  const charging = { query: call, running, heads: openReceiptHeads(query) }
   return {
-    commit: (delivery) => transaction((under) => commit(under, delivery)),
+    commit: openGroup<Delivery, Charged>({
+      ...GROUP,
+      together: (deliveries) => commitTogether(charging, deliveries),
+      alone: (delivery) => transaction((under) => commit(under, delivery)),
+    }),
 
-    async statement(accountId, { limit, before }) {
+    async statement(accountId, { limit, before, key }) {
       const { rows } = await query<StatementRow>(
         `SELECT c.sequence, c.request_id, q.model_id, q.provider, q.purpose, c.receipt->>'units' AS units, q.charged,
            c.receipt->>'unitPrice' AS receipt_price, q.state, c.served_at, q.batch_id
          FROM receipts c JOIN requests q USING (request_id)
-         WHERE c.account_id = $1 AND ($2::bigint IS NULL OR c.sequence < $2) ORDER BY c.sequence DESC LIMIT $3`,
-        [accountId, before ?? null, limit],
+         WHERE c.account_id = $1 AND ($2::bigint IS NULL OR c.sequence < $2) AND ($4::text IS NULL OR q.key = $4)
+         ORDER BY c.sequence DESC LIMIT $3`,
+        [accountId, before ?? null, limit, key ?? null],
       )
       return rows.map(lineOf)
     },
   }
 }
 
-async function commit(query: Query, delivery: Delivery): Promise<Committed & { answer: Uint8Array }> {
-  const { requestId, charged, receipt, answerOf, keepAnswer } = delivery
+async function commit(query: Query, delivery: Delivery): Promise<Charged> {
+  const { requestId, charged, receipt, answerOf } = delivery
   const account = await lockAccountOf(query, requestId)
   const request = await lockRequest(query, requestId)
   const jobHash = structHashOf('InferenceEscrow', 'JobReceipt', { ...receipt })
@@ -70,13 +86,21 @@ async function commit(query: Query, delivery: Delivery): Promise<Committed & { a
     ) {
       throw new GranaryError('internal', 'The request was committed with another receipt.', { requestId })
     }
-    return { ...committed, answer: request.answer ? new Uint8Array(request.answer) : answerOf(committed) }
+    return { ...committed, answer: answerOf(committed) }
   }
   checkDelivery(request, delivery)
   const sequence = BigInt(account.sequence) + 1n
   const committed = { sequence, previousHead: account.head, head: headOf(sequence, account.head) }
   const answer = answerOf(committed)
-  await write(query, { account, request, delivery, committed, answer: keepAnswer ? answer : null })
+  await write(query, { account, request, delivery, committed, answer: storedAnswerOf(delivery, answer) })
+  if (account.limited) {
+    await countSpending(query, {
+      accountId: account.account_id,
+      key: request.key,
+      charged,
+      reservedAt: Number(request.reserved_at),
+    })
+  }
   return { ...committed, answer }
 }
 
@@ -92,7 +116,7 @@ async function lockAccountOf(query: Query, requestId: string): Promise<AccountRo
 /** The row's own lock keeps a release, which takes no account lock, from slipping in. */
 async function lockRequest(query: Query, requestId: string): Promise<OpenRequest> {
   const { rows } = await query<OpenRequest>(
-    `SELECT q.key, q.model_id, q.purpose, q.max, q.charged, q.state, q.answer, c.sequence, c.previous_head, c.head, c.provider_signature
+    `SELECT q.key, q.model_id, q.purpose, q.max, q.charged, q.state, q.reserved_at, c.sequence, c.previous_head, c.head, c.provider_signature
      FROM requests q LEFT JOIN receipts c USING (request_id) WHERE q.request_id = $1 FOR UPDATE OF q`,
     [requestId],
   )
@@ -146,7 +170,7 @@ async function write(
       committed.previousHead,
       committed.head,
       receipt.servedAt,
-      toJson(receipt),
+      receiptJson(receipt),
       providerSignature,
       request.key,
       request.key === account.payer ? account.chain_own_spent : '0',
@@ -154,10 +178,6 @@ async function write(
       ledgerAccount.lane(receipt.modelId, receipt.provider),
     ],
   )
-}
-
-function toJson(receipt: JobReceipt): string {
-  return JSON.stringify({ ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() })
 }
 
 interface StatementRow {

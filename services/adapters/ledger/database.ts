@@ -19,6 +19,8 @@ export type Query = <Row extends pg.QueryResultRow = Record<string, never>>(
 
 export interface Database extends AsyncDisposable {
   query: Query
+  /** One statement that is a transaction of its own, repeated when the database chose it as a deadlock's victim. */
+  call: Query
   /** Commits what `work` did, durable when this returns; repeats it when the database chose it as a deadlock's victim. */
   transaction<T>(work: (query: Query) => Promise<T>): Promise<T>
   /** Prisma's client on the same connections, for what is not hot. */
@@ -50,6 +52,7 @@ export function openDatabase({
   const client = new PrismaClient({ adapter: new PrismaPg(pool) })
   return {
     query: (text, values) => guarded(() => pool.query(statement(text, values))),
+    call: (text, values) => guarded(() => withRetries(() => pool.query(statement(text, values)))),
     transaction: (work) => guarded(() => withRetries(() => inTransaction(pool, work))),
     prisma: (work) => guarded(() => work(client)),
     async [Symbol.asyncDispose]() {

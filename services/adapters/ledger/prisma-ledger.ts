@@ -4,11 +4,16 @@ import { openAccounts } from './accounts.ts'
 import { openCommits } from './committing.ts'
 import { openCredentials } from './credentials.ts'
 import { openDatabase } from './database.ts'
+import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
+import { openPayments } from './payments.ts'
 import { openPublishing } from './publishing.ts'
 import { openReservations } from './reserving.ts'
+import { openRunningRequests } from './running-requests.ts'
+import { openSealed } from './sealed.ts'
 import { openSettlement } from './settlement.ts'
+import { openUsage } from './usage.ts'
 
 /**
  * The ledger on PostgreSQL, at its newest migration. Several processes may open the same database. What a method has
@@ -18,11 +23,16 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
   const applied = await migrate(url)
   if (applied.length > 0) log?.info({ event: 'ledger.migrated', applied })
   const database = openDatabase({ url, log, ...(connections === undefined ? {} : { connections }) })
+  const running = openRunningRequests()
   return {
     ...openAccounts(database),
-    ...openReservations(database),
-    ...openCommits(database),
+    ...openReservations(database, running),
+    ...openCommits(database, running),
     ...openCredentials(database),
+    ...openLimits(database),
+    ...openUsage(database),
+    ...openSealed(database),
+    ...openPayments(database),
     ...openSettlement(database),
     ...openPublishing(database),
     ...openMirror(database),

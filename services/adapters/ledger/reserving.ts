@@ -1,7 +1,14 @@
 import { GranaryError } from '../../core/errors.ts'
+import { MAX_AMOUNT } from '../../core/money.ts'
 import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/ports.ts'
-import { type KeyRow, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
+import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import type { Database, Query } from './database.ts'
+import { openGroup } from './group.ts'
+import { countWithinLimits } from './limits.ts'
+import { type Asked, reserveTogether } from './reserving-together.ts'
+import type { RunningRequests } from './running-requests.ts'
+
+const GROUP = { most: 256, waiting: 10_000 }
 
 export interface StoredRow {
   request_id: string
@@ -13,12 +20,21 @@ export interface StoredRow {
 }
 
 /** Chapter 4, the ledger's side: what is promised before a job leaves, and what becomes of the promise. */
-export function openReservations({
-  query,
-  transaction,
-}: Database): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request'> {
+export function openReservations(
+  { query, call, transaction }: Database,
+  running: RunningRequests,
+): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request'> {
+  const reserveInGroup = openGroup<Asked, Reserved>({
+    ...GROUP,
+    together: (asked) => reserveTogether(call, asked),
+    alone: ({ reservation, now }) => transaction((under) => reserve(under, reservation, now)),
+  })
   return {
-    reserve: (reservation, now) => transaction((under) => reserve(under, reservation, now)),
+    async reserve(reservation, now) {
+      const reserved = await reserveInGroup({ reservation, now })
+      if (reserved.ok) running.add(reservation.requestId, reservation)
+      return reserved
+    },
 
     async dispatched(requestId, provider) {
       const { rowCount } = await query(
@@ -28,20 +44,19 @@ export function openReservations({
       if (rowCount !== 1) throw new GranaryError('internal', 'Only a reserved request can be dispatched.', { requestId })
     },
 
-    // No account lock: this only ever frees money. What was committed in the meantime stays charged.
+    // What was committed in the meantime stays charged.
     async release(requestId, reason) {
-      await query(
-        `UPDATE requests SET state = 'RELEASED', reason = $2 WHERE request_id = $1 AND state IN ('RESERVED', 'DISPATCHED')`,
-        [requestId, reason],
-      )
+      running.end(requestId)
+      await call('SELECT release_requests($1, $2)', [[requestId], reason])
     },
 
     async releaseLeftovers(owner) {
-      const { rowCount } = await query(
-        `UPDATE requests SET state = 'RELEASED', reason = 'gateway.restarted' WHERE owner = $1 AND state IN ('RESERVED', 'DISPATCHED')`,
+      const { rows } = await query<{ released: number }>(
+        `SELECT release_requests(array_agg(request_id), 'gateway.restarted') AS released FROM requests
+         WHERE owner = $1 AND state IN ('RESERVED', 'DISPATCHED')`,
         [owner],
       )
-      return rowCount ?? 0
+      return rows[0]?.released ?? 0
     },
 
     async request(requestId) {
@@ -58,14 +73,17 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
   const { accountId, key, idempotencyKey, bodyHash, max } = reservation
   const account = await lockAccount(query, accountId)
   if (!account) return { ok: false, reason: 'account-unknown' }
+  if (reservation.voucher) await keepBest(query, reservation.voucher)
   // A statement of its own: it must see what was committed while this one waited for the lock.
   const { rows } = await query<ReservedRow & KeyRow & { [K in keyof StoredRow as `earlier_${K}`]: StoredRow[K] | null }>(
     `SELECT s.*, k.*, e.request_id AS earlier_request_id, e.state AS earlier_state, e.body_hash AS earlier_body_hash,
        e.charged AS earlier_charged, e.answer AS earlier_answer, e.reason AS earlier_reason
      FROM (${RESERVED_SUMS}) s
      LEFT JOIN keys k ON k.account_id = $1 AND k.key = $2
-     LEFT JOIN LATERAL (SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3
-       ORDER BY state = 'RELEASED', reserved_at DESC LIMIT 1) e ON true`,
+     LEFT JOIN LATERAL (SELECT * FROM (
+         SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND state <> 'RELEASED'
+         UNION ALL SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND state = 'RELEASED'
+       ) both_kinds ORDER BY state = 'RELEASED', reserved_at DESC LIMIT 1) e ON true`,
     [accountId, key, idempotencyKey],
   )
   const row = rows[0]
@@ -78,12 +96,15 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
       return { ok: false, reason: 'repeated', request: storedOf(earlier) }
     }
   }
-  if (BigInt(account.chain_deposit) === 0n && BigInt(account.chain_charged) === 0n)
+  if (BigInt(account.chain_deposit) === 0n && BigInt(account.chain_charged) === 0n && !account.house)
     return { ok: false, reason: 'account-unknown' }
   const standing = standingOf(account, row, row, { accountId, key })
   if (!standing || hasEnded(row, now)) return { ok: false, reason: 'key-ended' }
-  const refusal = shortfallOf(standing, max)
+  // A house account's money comes with each request and is not there yet.
+  const refusal = shortfallOf(account.house ? { ...standing, deposit: MAX_AMOUNT } : standing, max)
   if (refusal) return refusal
+  const reached = account.limited ? await countWithinLimits(query, reservation, now) : null
+  if (reached) return { ok: false, reason: 'limited', reached }
   await insert(query, reservation, now)
   return { ok: true }
 }
@@ -116,16 +137,17 @@ function shortfallOf(standing: KeyStanding, max: bigint): Reserved | null {
 async function insert(query: Query, reservation: Reservation, now: number): Promise<void> {
   const { requestId, accountId, key, idempotencyKey, bodyHash, modelId, provider, purpose, units, unitPrice, max, owner } =
     reservation
+  const state = reservation.dispatched ? 'DISPATCHED' : 'RESERVED'
   const { rowCount } = await query(
     `INSERT INTO requests (request_id, account_id, key, idempotency_key, body_hash, model_id, provider, purpose, units, unit_price, max,
        owner, reserved_at, state)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'RESERVED')
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
      ON CONFLICT (request_id) DO UPDATE SET key = excluded.key, model_id = excluded.model_id, provider = excluded.provider,
        purpose = excluded.purpose, units = excluded.units, unit_price = excluded.unit_price, max = excluded.max,
-       owner = excluded.owner, reserved_at = excluded.reserved_at, state = 'RESERVED', reason = NULL
+       owner = excluded.owner, reserved_at = excluded.reserved_at, state = excluded.state, reason = NULL
      WHERE requests.state = 'RELEASED' AND requests.account_id = excluded.account_id
        AND requests.idempotency_key = excluded.idempotency_key AND requests.body_hash = excluded.body_hash`,
-    [requestId, accountId, key, idempotencyKey, bodyHash, modelId, provider, purpose, units, unitPrice, max, owner, now],
+    [requestId, accountId, key, idempotencyKey, bodyHash, modelId, provider, purpose, units, unitPrice, max, owner, now, state],
   )
   if (rowCount !== 1) throw new GranaryError('internal', 'The request id is taken.', { requestId })
 }

@@ -34,6 +34,7 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
     tokenDomain: rails.tokenDomain,
     escrow: rails.escrow,
     collector: rails.collector,
+    x402Router: rails.exact?.rail.router ?? null,
     minThawSeconds: rails.minThawSeconds,
     gatewayKey: rails.sessionKey,
   }))
@@ -61,7 +62,11 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
 
   app.get('/v1/models', async () => {
     const purposes = await context.purposes()
-    return { models: (await catalog.list()).map((model) => describe(model, { purposes, dispatcher })) }
+    const models = (await catalog.list()).map((model) => describe(model, { purposes, dispatcher }))
+    // `object` and `data` are OpenAI's names for the same list. A name buys the model that had it first, others go by their id.
+    const firsts = await Promise.all(models.map(async ({ name }) => (await catalog.find(name)).modelId))
+    const data = models.map((model, index) => briefly(model, firsts[index] === model.modelId ? model.name : model.modelId))
+    return { object: 'list', data, models }
   })
 
   app.get<{ Params: { model: string } }>('/v1/models/:model', async (request) => {
@@ -83,6 +88,7 @@ function describe(
 ) {
   const ready = dispatcher.workers().filter((worker) => worker.ready.has(modelId))
   return {
+    ...openAiModel({ manifest, state }),
     modelId,
     name: manifest.name,
     title: manifest.title,
@@ -98,4 +104,13 @@ function describe(
     offers: offers.map(({ provider, unitPrice }) => ({ provider, unitPrice: unitPrice.toString() })),
     servedBy: offers.map(({ provider }) => provider).filter((provider) => ready.some((worker) => worker.provider === provider)),
   }
+}
+
+/** The fields that OpenAI's clients know a model by. */
+function openAiModel({ manifest, state }: Pick<SellableModel, 'manifest' | 'state'>) {
+  return { id: manifest.name, object: 'model', created: Number(state.registeredAt ?? 0), owned_by: manifest.author }
+}
+
+function briefly({ object, created, owned_by }: ReturnType<typeof openAiModel>, id: string) {
+  return { id, object, created, owned_by }
 }

@@ -129,7 +129,7 @@ export function deliver(
     },
     providerSignature: `0x${'11'.repeat(65)}`,
     answerOf: ({ sequence }) => toUtf8Bytes(`answer ${sequence}`),
-    keepAnswer: false,
+    sealAnswer: null,
   }
 }
 

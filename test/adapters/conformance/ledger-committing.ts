@@ -1,3 +1,4 @@
+import { toUtf8Bytes } from 'ethers'
 import { expect, test } from 'vitest'
 import { chargeOnce, deliver, fund, hex, newAccount, type OpenLedger, order } from './ledger-acts.ts'
 
@@ -23,10 +24,12 @@ export function ledgerCommitting(open: () => OpenLedger): void {
     await ledger.release(winner.requestId, 'deadline.exceeded')
     const retry = order(account, { max: 5n, idempotencyKey: 'same', bodyHash: '0xaa' })
     expect(await ledger.reserve(retry, 1002)).toEqual({ ok: true })
-    const { answer } = await ledger.commit({ ...deliver(retry, { charged: 5n }), keepAnswer: true })
+    const sealed = Uint8Array.of(1, 2, 3)
+    const { answer } = await ledger.commit({ ...deliver(retry, { charged: 5n }), sealAnswer: () => sealed })
+    expect(answer).toEqual(toUtf8Bytes('answer 1'))
     expect(await ledger.reserve(winner, 1003)).toMatchObject({
       reason: 'repeated',
-      request: { requestId: retry.requestId, state: 'COMMITTED', charged: 5n, answer },
+      request: { requestId: retry.requestId, state: 'COMMITTED', charged: 5n, answer: sealed },
     })
     expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 5n, reserved: 0n })
   })

@@ -109,6 +109,9 @@ export function ledgerMirror(open: () => Ledger): void {
       label,
       models: [hex(32)],
       purposes: [1, 2],
+      jurisdictions: [58],
+      createdAt: 7,
+      endsAt: null,
       revoked: false,
     }))
     for (const key of keys) await ledger.addApiKey(key)

@@ -2,9 +2,14 @@ import { beforeAll, describe } from 'vitest'
 import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerHistories } from './ledger-history.ts'
+import { ledgerHouse } from './ledger-house.ts'
+import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
+import { ledgerParallel } from './ledger-parallel.ts'
+import { ledgerPayments } from './ledger-payments.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
+import { ledgerUsage } from './ledger-usage.ts'
 
 /** What any Ledger must keep, whatever it is built on. */
 export function ledgerConformance(open: () => Promise<OpenLedger>): void {
@@ -15,8 +20,13 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     })
     ledgerReserving(() => opened)
     ledgerCommitting(() => opened)
+    ledgerParallel(() => opened)
     ledgerSettling(() => opened)
+    ledgerLimits(() => opened)
+    ledgerUsage(() => opened)
     ledgerHistories(() => opened)
+    ledgerHouse(() => opened)
+    ledgerPayments(() => opened)
     ledgerMirror(() => opened.ledger)
   })
 }

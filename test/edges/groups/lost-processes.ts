@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { deploymentPath } from '../../../scripts/local/deployment.ts'
 import { startWorker } from '../../../scripts/story/worker.ts'
@@ -6,10 +7,12 @@ import { until } from '../../../scripts/story/world.ts'
 import { VOICE_PRICE, voiceRequest } from '../support/audio.ts'
 import { insist, loggedBy, untilLogged } from '../support/patience.ts'
 import { expectCharged, expectUntouched, type Money } from '../support/purse.ts'
-import { bearer, type Scene } from '../support/scene.ts'
+import { bearer, type Scene, SPAM_PRICE, spam } from '../support/scene.ts'
 import { expectProblem } from '../support/wire.ts'
 
 const LONG_SECONDS = 150
+const KEYED = 48
+const KILLS = 3
 const SHORT_SECONDS = 50
 /** That the seed has put there. */
 const MODELS = 3
@@ -90,6 +93,25 @@ export function lostProcesses(scene: () => Scene): void {
       expect(again.headers['idempotent-replayed']).toBe('true')
       expect(again.bytes.equals(reply.bytes)).toBe(true)
       await expectCharged(purse, before, price)
+      before = await purse.money()
+    })
+
+    it('charges no idempotency key twice while the gateway is killed again and again under load', async () => {
+      const { send, purse } = scene()
+      const requests = Array.from({ length: KEYED }, (_, index) => request(spam(`keyed ${index}`)))
+      // Each is sent once more after its answer: a repeat may come at any time, also over a kill.
+      const answered = requests.map(async (sent) => {
+        const { reply } = await insist(send, sent)
+        const again = await insist(send, sent)
+        return again.reply.bytes.equals(reply.bytes)
+      })
+      const all = Promise.all(answered)
+      for (let killed = 0; killed < KILLS; killed++) {
+        await delay(Math.random() * 400)
+        await kill('gateway')
+      }
+      expect(await all).toEqual(Array(KEYED).fill(true))
+      await expectCharged(purse, before, BigInt(KEYED) * SPAM_PRICE, KEYED)
     })
   })
 }

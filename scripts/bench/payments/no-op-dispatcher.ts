@@ -1,0 +1,55 @@
+import type { Dispatcher, Job, JobResult, Worker } from '../../../services/core/ports.ts'
+import { commitTensors, textTensor } from '../../../services/core/tensors.ts'
+
+/** Has every model. */
+class Everything extends Set<string> {
+  override has(): boolean {
+    return true
+  }
+}
+
+const outputs = [textTensor('label', ['ham'])]
+const UNCOMMITTED = `0x${'00'.repeat(32)}`
+const SIGNATURE = `0x${'11'.repeat(64)}1b`
+
+/**
+ * Inference that costs nothing, so that what is left is the cost of paying. Its receipts carry no real signature and, unless
+ * `committed`, no commitments: both are the provider's work, and checking them is the dispatcher's.
+ */
+export function openNoOpDispatcher({ provider, chainTime }: { provider: string; chainTime: () => number }): Dispatcher & {
+  committed: boolean
+} {
+  const worker: Worker = {
+    workerId: 'no-op',
+    provider,
+    sessionKey: provider,
+    ready: new Everything(),
+    inFlight: 0,
+    capacity: 1_000_000,
+    averageMs: 1,
+  }
+  const workers = [worker]
+  return {
+    committed: false,
+    workers: () => workers,
+    async send(_workerId: string, job: Job): Promise<JobResult> {
+      const commit = (salt: string) => (this.committed ? commitTensors(outputs, salt) : UNCOMMITTED)
+      const { jobId, modelId, purpose, consentBlock, units, unitPrice } = job
+      const receipt = {
+        jobId,
+        modelId,
+        provider,
+        purpose,
+        consentBlock,
+        inputCommitment: UNCOMMITTED,
+        outputCommitment: commit(job.outputSalt),
+        units,
+        unitPrice,
+        servedAt: chainTime(),
+        computeMicros: 1,
+      }
+      return { outputs, receipt, signature: SIGNATURE }
+    },
+    async [Symbol.asyncDispose]() {},
+  }
+}

@@ -1,0 +1,125 @@
+import { structHashOf } from '../../core/messages.ts'
+import type { Committed, Delivery, JobReceipt } from '../../core/ports.ts'
+import { arrayOf } from './arrays.ts'
+import type { Query } from './database.ts'
+import type { ReceiptHead, ReceiptHeads } from './receipt-heads.ts'
+import type { RunningRequests } from './running-requests.ts'
+
+export type Charged = Committed & { answer: Uint8Array }
+
+/** A delivery with its place in its account's receipts, if the account's head is what this process believes. */
+interface Placed {
+  index: number
+  delivery: Delivery
+  accountId: string
+  key: string
+  committed: Charged
+}
+
+export interface Charging {
+  query: Query
+  heads: ReceiptHeads
+  running: RunningRequests
+}
+
+/** A head that another process has moved is read again this often before its requests are committed one by one. */
+const ATTEMPTS = 2
+
+/**
+ * Commits in one call (prisma/migrations/0002_group_commit). Receipts are chained and signed before any lock is taken, on the
+ * heads that this process knows; undefined for what has to be done alone.
+ */
+export async function commitTogether(charging: Charging, deliveries: readonly Delivery[]): Promise<(Charged | undefined)[]> {
+  const done: (Charged | undefined)[] = deliveries.map(() => undefined)
+  let left = knownOf(charging, deliveries)
+  for (let attempt = 0; attempt < ATTEMPTS && left.length > 0; attempt += 1) {
+    const heads = await charging.heads.of([...new Set(left.map(({ accountId }) => accountId))])
+    const placed = left.flatMap((known) => place(known, heads) ?? [])
+    if (placed.length === 0) break
+    const committed = await write(charging, placed)
+    for (const { index, accountId, delivery, committed: charged } of placed) {
+      if (committed.has(delivery.requestId)) done[index] = charged
+      else charging.heads.forget(accountId)
+    }
+    left = left.filter(({ index }) => done[index] === undefined)
+  }
+  return done
+}
+
+type Known = Omit<Placed, 'committed'> & { jobHash: string }
+
+/** The same request twice is no case for a common call. */
+function knownOf({ running }: Charging, deliveries: readonly Delivery[]): Known[] {
+  const seen = new Set<string>()
+  return deliveries.flatMap((delivery, index) => {
+    const of = running.find(delivery.requestId)
+    if (!of || seen.has(delivery.requestId)) return []
+    seen.add(delivery.requestId)
+    return [{ index, delivery, ...of, jobHash: structHashOf('InferenceEscrow', 'JobReceipt', { ...delivery.receipt }) }]
+  })
+}
+
+/** Moves the account's head on. A delivery whose answer can't be made is left out, and the chain goes on without it. */
+function place({ jobHash, ...known }: Known, heads: Map<string, ReceiptHead>): Placed | null {
+  const { accountId, key, delivery } = known
+  const before = heads.get(accountId)
+  if (!before) return null
+  const sequence = before.sequence + 1n
+  const value = { jobHash, accountId, key, sequence, charged: delivery.charged, previousHead: before.head }
+  const committed = { sequence, previousHead: before.head, head: structHashOf('InferenceEscrow', 'Receipt', value) }
+  let answer: Uint8Array
+  try {
+    answer = delivery.answerOf(committed)
+  } catch {
+    return null
+  }
+  heads.set(accountId, { sequence, head: committed.head })
+  return { ...known, committed: { ...committed, answer } }
+}
+
+async function write({ query, heads, running }: Charging, placed: readonly Placed[]): Promise<Set<string>> {
+  const { rows } = await query<{ request_id: string }>(
+    'SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS request_id',
+    columnsOf(placed),
+  )
+  const committed = new Set(rows.map(({ request_id }) => request_id))
+  for (const { accountId, delivery, committed: charged } of placed) {
+    if (!committed.has(delivery.requestId)) continue
+    heads.keep(accountId, { sequence: charged.sequence, head: charged.head })
+    running.end(delivery.requestId)
+  }
+  return committed
+}
+
+function columnsOf(placed: readonly Placed[]): string[] {
+  const of = (column: (one: Placed) => string | null) => arrayOf(placed.map(column))
+  return [
+    of(({ delivery }) => delivery.requestId),
+    of(({ accountId }) => accountId),
+    of(({ key }) => key),
+    of(({ committed }) => committed.sequence.toString()),
+    of(({ committed }) => committed.previousHead),
+    of(({ committed }) => committed.head),
+    of(({ delivery }) => delivery.charged.toString()),
+    of(({ delivery }) => delivery.receipt.provider),
+    of(({ delivery }) => delivery.receipt.modelId),
+    of(({ delivery }) => `${delivery.receipt.purpose}`),
+    of(({ delivery }) => `${delivery.receipt.servedAt}`),
+    of(({ delivery }) => receiptJson(delivery.receipt)),
+    of(({ delivery }) => delivery.providerSignature),
+    of(({ delivery, committed }) => hexOf(storedAnswerOf(delivery, committed.answer))),
+  ]
+}
+
+/** What a repeat of the request will be answered with. */
+export function storedAnswerOf({ sealAnswer }: Delivery, answer: Uint8Array): Uint8Array | null {
+  return sealAnswer ? sealAnswer(answer) : null
+}
+
+function hexOf(bytes: Uint8Array | null): string | null {
+  return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+}
+
+export function receiptJson(receipt: JobReceipt): string {
+  return JSON.stringify({ ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() })
+}

@@ -1,0 +1,61 @@
+import { GranaryError } from '../../core/errors.ts'
+
+export interface Group<Item, Done> {
+  /** One call for all of them; undefined for those that have to be done alone. */
+  together(items: readonly Item[]): Promise<(Done | undefined)[]>
+  alone(item: Item): Promise<Done>
+  /** Items in one call. */
+  most: number
+  /** Items that may wait; more are refused. */
+  waiting: number
+}
+
+interface Waiting<Item, Done> extends PromiseWithResolvers<Done> {
+  item: Item
+}
+
+/**
+ * Group commit: what arrives while a call is running is handed on together as soon as it ends, so that many share one round
+ * trip and one write to the disk, and a single one waits for nobody. What the shared call can't do, or whatever makes it
+ * fail, is done alone: one bad item costs its neighbours a moment, never their result.
+ */
+export function openGroup<Item, Done>({ together, alone, most, waiting }: Group<Item, Done>): (item: Item) => Promise<Done> {
+  const queue: Waiting<Item, Done>[] = []
+  let running = false
+
+  async function run(): Promise<void> {
+    while (queue.length > 0) {
+      const taken = queue.splice(0, most)
+      try {
+        const done = await together(taken.map(({ item }) => item))
+        taken.forEach((one, index) => {
+          const result = done[index]
+          if (result === undefined) doAlone(one)
+          else one.resolve(result)
+        })
+      } catch (error) {
+        // Whether it happened is not known, so it is not tried in another way.
+        const lost = error instanceof GranaryError && error.code === 'ledger.unavailable'
+        for (const one of taken) lost ? one.reject(error) : doAlone(one)
+      }
+    }
+    running = false
+  }
+
+  function doAlone({ item, resolve, reject }: Waiting<Item, Done>): void {
+    alone(item).then(resolve, reject)
+  }
+
+  return (item) => {
+    if (queue.length >= waiting)
+      return Promise.reject(new GranaryError('ledger.unavailable', 'Too much is waiting for the database.', { waiting }))
+    const one = { item, ...Promise.withResolvers<Done>() }
+    queue.push(one)
+    if (!running) {
+      running = true
+      // Whatever else this turn of the event loop brings comes along.
+      setImmediate(() => void run())
+    }
+    return one.promise
+  }
+}

@@ -1,0 +1,183 @@
+import { Wallet } from 'ethers'
+import type { FastifyInstance } from 'fastify'
+import { accountIdOf } from '../../core/accounts.ts'
+import { KeyBody, LimitsBody, parseBody, RotateBody } from '../../core/api.ts'
+import { jurisdictionCodes, jurisdictionIndex, purposeIndex } from '../../core/consent.ts'
+import { GranaryError } from '../../core/errors.ts'
+import { NO_LIMITS } from '../../core/limits.ts'
+import type { Verifier } from '../../core/messages.ts'
+import type { AccountConfig, ApiKey, KeySpending, Ledger } from '../../core/ports.ts'
+import type { Authenticated, Callers } from '../callers.ts'
+import type { Catalog } from '../catalog.ts'
+import { describeLimits, limitsOf } from '../limits.ts'
+import type { Purposes } from '../purposes.ts'
+import type { Relay } from '../relay.ts'
+import { type ApiSecret, makeApiSecret, type Vault } from '../vault.ts'
+
+export interface KeysContext {
+  ledger: Ledger
+  callers: Callers
+  catalog: Catalog
+  vault: Vault
+  relay: Relay
+  purposes: Purposes
+  escrow: Verifier
+  token: string
+  /** Chain time. */
+  clock: () => number
+  /** In lower case, and of this gateway's collector. */
+  ours: (account: AccountConfig) => AccountConfig
+}
+
+interface Offer extends ApiSecret {
+  privateKey: string
+}
+
+const MAX_OFFERS = 10_000
+
+/** API keys of an account: made, listed, limited, replaced and ended by its payer. */
+export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
+  const { ledger, callers, vault, relay, escrow, token, clock, ours } = context
+  const offers = new Map<string, Offer>()
+
+  // Two steps, because the payer signs the grant for a key that only the gateway holds.
+  app.post('/v1/keys/offer', async () => {
+    const wallet = Wallet.createRandom()
+    const key = wallet.address.toLowerCase()
+    offers.set(key, { ...makeApiSecret(), privateKey: wallet.privateKey })
+    const oldest = offers.keys().next()
+    if (offers.size > MAX_OFFERS && !oldest.done) offers.delete(oldest.value)
+    return { key }
+  })
+
+  app.post('/v1/keys', async (request) => {
+    const body = parseBody(KeyBody, request.body)
+    const config = ours(body.account)
+    const key = body.key.toLowerCase()
+    const offer = offers.get(key)
+    if (!offer)
+      throw new GranaryError(
+        'credential.unknown',
+        'This key was not offered by this gateway (any more): POST /v1/keys/offer again.',
+      )
+    const accountId = accountIdOf(config, { ...escrow, token })
+    // All that can be wrong is refused before the grant is on the chain.
+    const scope = await scopeOf(context, body)
+    const { cap, notAfter, nonce, signature, label, limits } = body
+    if (/\p{Cc}/u.test(label)) throw new GranaryError('request.malformed', 'Labels hold no control characters.')
+    await relay.submit({
+      contract: 'InferenceEscrow',
+      method: 'grantKeyBySig',
+      args: [config, key, cap, notAfter, nonce, signature],
+    })
+    // The grant is on chain; the indexer may not have come to the account's deposit yet.
+    await ledger.knowAccount(accountId, config)
+    // Before the key works, so that it never works without them.
+    if (limits) await ledger.setLimits({ accountId, key }, limitsOf(limits), clock())
+    const { keyId, secretHash, token: apiKey } = offer
+    const sealedPrivateKey = vault.seal(offer.privateKey, keyId)
+    const made = { keyId, secretHash, accountId, key, sealedPrivateKey, label, ...scope }
+    await ledger.addApiKey({ ...made, createdAt: clock(), endsAt: null, revoked: false })
+    offers.delete(key)
+    return { keyId, key, accountId, apiKey }
+  })
+
+  app.get('/v1/keys', async (request) => {
+    const { accountId } = await callers.payer(request)
+    const [keys, spending, limits, purposes] = await Promise.all([
+      ledger.apiKeys(accountId),
+      ledger.keySpending(accountId),
+      ledger.limits(accountId),
+      context.purposes(),
+    ])
+    const described = keys.map((apiKey) => ({
+      ...describeKey(apiKey, { purposes, spending: spending.find(({ key }) => key === apiKey.key) }),
+      limits: describeLimits(
+        limits.find(({ key }) => key === apiKey.key),
+        clock(),
+      ),
+    }))
+    return { keys: described }
+  })
+
+  app.delete<{ Params: { keyId: string } }>('/v1/keys/:keyId', async (request) => {
+    const stored = await keyOf(request, request.params.keyId)
+    await ledger.revokeApiKey(stored.keyId)
+    const others = (await ledger.apiKeys(stored.accountId)).filter(({ key }) => key === stored.key)
+    return { keyId: stored.keyId, revoked: true, key: stored.key, lastOfKey: others.every((other) => hasEnded(other, clock())) }
+  })
+
+  app.post<{ Params: { keyId: string } }>('/v1/keys/:keyId/rotate', async (request) => {
+    const { graceSeconds = 0 } = parseBody(RotateBody, request.body ?? {})
+    const stored = await keyOf(request, request.params.keyId)
+    const { keyId, secretHash, token: apiKey } = makeApiSecret()
+    const sealedPrivateKey = vault.seal(vault.open(stored.sealedPrivateKey, stored.keyId).privateKey, keyId)
+    const [now, endsAt] = [clock(), clock() + graceSeconds]
+    const next = { ...stored, keyId, secretHash, sealedPrivateKey, createdAt: now, endsAt: null, revoked: false }
+    if (!(await ledger.replaceApiKey(stored.keyId, next, endsAt)))
+      throw new GranaryError('credential.ended', 'This API key was revoked or replaced already.', { keyId: stored.keyId })
+    return { keyId, key: stored.key, accountId: stored.accountId, apiKey, replaces: stored.keyId, replacedEndsAt: endsAt }
+  })
+
+  app.post<{ Params: { keyId: string } }>('/v1/keys/:keyId/limits', async (request) => {
+    const { accountId, key } = await keyOf(request, request.params.keyId)
+    return limit(accountId, key, parseBody(LimitsBody, request.body))
+  })
+
+  app.post('/v1/account/limits', async (request) => {
+    const { accountId } = await callers.payer(request)
+    return limit(accountId, null, parseBody(LimitsBody, request.body))
+  })
+
+  async function limit(accountId: string, key: string | null, body: LimitsBody) {
+    if (!(await ledger.setLimits({ accountId, key }, limitsOf(body), clock())))
+      throw new GranaryError('account.unknown', 'This account is not known here: deposit into it first.', { accountId })
+    const inForce = (await ledger.limits(accountId)).find((one) => one.key === key)
+    return { accountId, key, limits: describeLimits(inForce ?? { key, limits: NO_LIMITS, tally: NOTHING_YET }, clock()) }
+  }
+
+  async function keyOf(request: Authenticated, keyId: string): Promise<ApiKey> {
+    const { accountId } = await callers.payer(request)
+    const stored = /^[0-9a-f]{1,64}$/.test(keyId) ? await ledger.apiKey(keyId) : null
+    if (stored?.accountId === accountId) return stored
+    throw new GranaryError('credential.unknown', 'This account has no such API key.')
+  }
+}
+
+const NOTHING_YET = { minute: 0, minuteRequests: 0, day: 0, daySpent: 0n, month: 0, monthSpent: 0n }
+
+/** Models by id, so that no other model of the same name passes for one. */
+async function scopeOf(
+  { catalog, purposes }: KeysContext,
+  asked: { models: string[]; purposes: string[]; jurisdictions?: string[] },
+): Promise<Pick<ApiKey, 'models' | 'purposes' | 'jurisdictions'>> {
+  const names = await purposes()
+  const models = await Promise.all(asked.models.map(async (model) => (await catalog.find(model)).modelId))
+  return {
+    models: [...new Set(models)],
+    purposes: asked.purposes.map((name) => purposeIndex(name, names)),
+    jurisdictions: (asked.jurisdictions ?? []).map(jurisdictionIndex),
+  }
+}
+
+function hasEnded({ revoked, endsAt }: ApiKey, now: number): boolean {
+  return revoked || (endsAt !== null && endsAt <= now)
+}
+
+function describeKey(apiKey: ApiKey, { purposes, spending }: { purposes: readonly string[]; spending: KeySpending | undefined }) {
+  const { keyId, key, label, models, createdAt, endsAt, revoked } = apiKey
+  return {
+    keyId,
+    key,
+    label,
+    models,
+    purposes: apiKey.purposes.map((index) => purposes[index] ?? String(index)),
+    jurisdictions: apiKey.jurisdictions.map((index) => jurisdictionCodes[index] ?? String(index)),
+    createdAt,
+    endsAt,
+    revoked,
+    cap: spending?.cap?.toString() ?? null,
+    spent: spending?.spent.toString() ?? '0',
+    notAfter: spending?.notAfter ?? null,
+  }
+}

@@ -1,0 +1,98 @@
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openGroup } from '../../services/adapters/ledger/group.ts'
+import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
+import { GranaryError } from '../../services/core/errors.ts'
+import { openTestServer, type TestServer } from '../support/postgres.ts'
+import { deliver, fund, newAccount, order } from './conformance/ledger-acts.ts'
+
+const limits = { most: 4, waiting: 10 }
+
+describe('a group', () => {
+  it('takes what waits together, at most so many, while one call runs at a time', async () => {
+    const calls: number[][] = []
+    const done = Promise.withResolvers<void>()
+    const group = openGroup<number, number>({
+      ...limits,
+      async together(items) {
+        calls.push([...items])
+        if (calls.length === 1) await done.promise
+        return items.map((item) => item * 10)
+      },
+      alone: async () => -1,
+    })
+    const first = group(1)
+    await new Promise((resolve) => setImmediate(resolve))
+    const rest = [2, 3, 4, 5, 6].map(group)
+    done.resolve()
+    expect(await Promise.all([first, ...rest])).toEqual([10, 20, 30, 40, 50, 60])
+    expect(calls).toEqual([[1], [2, 3, 4, 5], [6]])
+  })
+
+  it('does alone what the shared call leaves, and everything when that call fails', async () => {
+    const group = openGroup<number, string>({
+      ...limits,
+      async together(items) {
+        if (items.includes(3)) throw new Error('a bad item')
+        return items.map((item) => (item === 2 ? undefined : `together ${item}`))
+      },
+      async alone(item) {
+        if (item === 3) throw new Error('bad by itself')
+        return `alone ${item}`
+      },
+    })
+    expect(await Promise.all([1, 2].map(group))).toEqual(['together 1', 'alone 2'])
+    const ends = await Promise.allSettled([1, 3].map(group))
+    expect(ends).toMatchObject([{ value: 'alone 1' }, { reason: { message: 'bad by itself' } }])
+  })
+
+  it('repeats nothing whose fate is unknown, and refuses what is too much', async () => {
+    let alone = 0
+    const group = openGroup<number, number>({
+      ...limits,
+      async together() {
+        throw new GranaryError('ledger.unavailable', 'The database does not answer.')
+      },
+      async alone(item) {
+        alone += 1
+        return item
+      },
+    })
+    const ends = await Promise.allSettled(Array.from({ length: 11 }, (_, item) => group(item)))
+    expect(ends.map((end) => end.status === 'rejected' && end.reason.code)).toEqual(ends.map(() => 'ledger.unavailable'))
+    expect(alone).toBe(0)
+  })
+})
+
+describe('the ledger in groups', () => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await openTestServer()
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
+
+  it('writes 64 parallel requests of many accounts in a few transactions, not in 64', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const accounts = await Promise.all(Array.from({ length: 8 }, () => newAccount()))
+    for (const account of accounts) await fund(ledger, account, { deposit: 100n, ceiling: 100n })
+    const orders = Array.from({ length: 64 }, (_, index) => order(accounts[index % 8] ?? newAccount(), { dispatched: true }))
+    await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
+    expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
+    await Promise.all(orders.map((one) => ledger.commit(deliver(one, { charged: 1n }))))
+    expect(await transactionsOf(database.url, 'receipts')).toBeLessThanOrEqual(2)
+    expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
+  })
+})
+
+/** Every row knows the transaction that wrote it. */
+async function transactionsOf(url: string, table: 'requests' | 'receipts'): Promise<number> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    const { rows } = await client.query(`SELECT count(DISTINCT xmin::text) AS count FROM ${table}`)
+    return Number(rows[0].count)
+  } finally {
+    await client.end()
+  }
+}
