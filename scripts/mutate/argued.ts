@@ -3,6 +3,7 @@ const BEFORE_TIME =
   'It differs only where a growth window reaches back to the very second 0 of 1970, in which nobody joined or had a vote.'
 const NO_DELEGATION = 'Only delegation asks for it, and nobody can delegate.'
 const SAME_AGAIN = 'It does again what was done, to the same end: the condition only saves the gas.'
+const NO_TABLE = 'Where there is no table its root is zero, to which no leaf and proof hash: it proves nothing anyway.'
 const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: the bound before it only says so.'
 
 /**
@@ -28,6 +29,12 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'Membership._getVotingUnits/always/7e4db8': NO_DELEGATION,
   'Membership._getVotingUnits/move-number/17d264': NO_DELEGATION,
   'Membership._getVotingUnits/move-number/105aad': NO_DELEGATION,
+  'DatasetPools.proveExit/never/d21a11': NO_TABLE,
+  'DatasetPools.proveExit/move-boundary/e32c0d': NO_TABLE,
+  'DatasetPools._announce/drop-operand/3dc8a9': 'Without a table the latest begins at 0, which every epoch to come is after.',
+  'DatasetPools._tablesUpTo/drop-operand/24447b': 'Without a table the latest begins at 0, and how many there are is 0 already.',
+  'DatasetPools._tablesUpTo/drop-assignment/f713f6':
+    'The latest table begins after the epoch here: looking at it too finds the same, a step later.',
   'Consent.has/move-boundary/6540f9': SHIFTED_OUT,
   'Consent.has/drop-operand/34fe10': SHIFTED_OUT,
   'Consent.has/move-constant/993a83': SHIFTED_OUT,
