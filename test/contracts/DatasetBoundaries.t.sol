@@ -200,7 +200,7 @@ contract DatasetBoundariesTest is ConsentTest {
     function test_AnnounceShareTableBySig_WorksInTheLastSecondOfTheDeadline() public {
         bytes32 id = _register(_terms(), true);
         IDatasetRegistry.ShareTable memory table = IDatasetRegistry.ShareTable("root", 1, _epoch() + 1, "digest");
-        bytes memory signed = _signed(this.tableHash(id, table, START + 5));
+        bytes memory signed = _signed(this.announcementHash(id, table, START + 5));
         vm.warp(START + 5);
         datasets.announceShareTableBySig(id, table, START + 5, signed);
         vm.assertEq(datasets.shareTables(id), 1);
@@ -257,7 +257,7 @@ contract DatasetBoundariesTest is ConsentTest {
         return Messages.hashRegisterDataset(registration, deadline);
     }
 
-    function tableHash(bytes32 id, IDatasetRegistry.ShareTable calldata table, uint256 deadline) external pure returns (bytes32) {
+    function announcementHash(bytes32 id, IDatasetRegistry.ShareTable calldata table, uint256 deadline) external pure returns (bytes32) {
         return Messages.hashAnnounceShareTable(id, table, deadline);
     }
 
