@@ -141,11 +141,12 @@ contract CooperativeGovernor is
         return pays ? ProposalClass.Treasury : ProposalClass.Constitutional;
     }
 
+    /// Nothing but who is guardian: a call that comes along with it must not be out of the guardian's reach.
     function _concernsGuardian(address[] memory targets, bytes[] memory calldatas) private view returns (bool) {
         for (uint256 i = 0; i < targets.length; ++i) {
-            if (targets[i] == address(this) && bytes4(calldatas[i]) == ICooperativeGovernor.setGuardian.selector) return true;
+            if (targets[i] != address(this) || bytes4(calldatas[i]) != ICooperativeGovernor.setGuardian.selector) return false;
         }
-        return false;
+        return true;
     }
 
     // Count

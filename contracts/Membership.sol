@@ -156,6 +156,7 @@ contract Membership is IMembership, ERC721, Votes {
 
     /// @inheritdoc IMembership
     function startRotation(address newKey) external {
+        _useNonce(msg.sender);
         _startRotation(_requirePresentMemberId(msg.sender), newKey);
     }
 
@@ -180,6 +181,7 @@ contract Membership is IMembership, ERC721, Votes {
 
     /// @inheritdoc IMembership
     function cancelRotation() external {
+        _useNonce(msg.sender);
         _cancelRotation(_requirePresentMemberId(msg.sender));
     }
 

@@ -15,7 +15,8 @@ import {Messages} from "./libraries/Messages.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 
 /// @title Chapter 4, infer.
-/// @notice An operator's signed acts are numbered by its `nonces`: what was signed earlier and held back dies with the next act.
+/// @notice An operator's acts are numbered by its `nonces`, also those that it sends itself (stakes apart): what was signed earlier and held
+/// back dies with the next act.
 /// @dev Its EIP-712 domain is also that of WorkerHello, which gateways check off chain.
 /// @dev Warning: a session key is taken without proof that the operator holds it; whoever checks a signature starts from the operator.
 contract ProviderRegistry is IProviderRegistry, EIP712, Nonces, Guarded {
@@ -46,6 +47,7 @@ contract ProviderRegistry is IProviderRegistry, EIP712, Nonces, Guarded {
 
     /// @inheritdoc IProviderRegistry
     function register(address sessionKey, bytes32 encryptionKey, string calldata name) external {
+        _useNonce(msg.sender);
         _register(msg.sender, sessionKey, encryptionKey, name);
     }
 
@@ -107,6 +109,7 @@ contract ProviderRegistry is IProviderRegistry, EIP712, Nonces, Guarded {
 
     /// @inheritdoc IProviderRegistry
     function startUnstaking(uint128 amount) external {
+        _useNonce(msg.sender);
         _startUnstaking(msg.sender, amount);
     }
 
@@ -128,6 +131,7 @@ contract ProviderRegistry is IProviderRegistry, EIP712, Nonces, Guarded {
 
     /// @inheritdoc IProviderRegistry
     function unstake(address to) external nonReentrant returns (uint128 amount) {
+        _useNonce(msg.sender);
         return _unstake(msg.sender, to);
     }
 
@@ -152,6 +156,7 @@ contract ProviderRegistry is IProviderRegistry, EIP712, Nonces, Guarded {
 
     /// @inheritdoc IProviderRegistry
     function setOffer(bytes32 modelId, uint8 unit, uint128 unitPrice) external {
+        _useNonce(msg.sender);
         _setOffer(msg.sender, modelId, unit, unitPrice);
     }
 
@@ -173,6 +178,7 @@ contract ProviderRegistry is IProviderRegistry, EIP712, Nonces, Guarded {
 
     /// @inheritdoc IProviderRegistry
     function endOffer(bytes32 modelId) external {
+        _useNonce(msg.sender);
         _endOffer(msg.sender, modelId);
     }
 

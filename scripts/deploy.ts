@@ -11,7 +11,7 @@ import {
   trackTransaction,
   wipe,
 } from '@nomicfoundation/ignition-core'
-import { isHexString } from 'ethers'
+import { computeAddress, isHexString } from 'ethers'
 import { cooperativeModule } from '../ignition/modules/Cooperative.ts'
 import { GranaryError } from '../services/core/errors.ts'
 import { connectJsonRpc, type Request } from './deploy/json-rpc.ts'
@@ -59,12 +59,13 @@ export async function deployCooperative(options: DeployOptions): Promise<Deploym
   const { rpcUrl, deployerKey, deploymentDir, log = () => {} } = options
   const request = connectJsonRpc(rpcUrl)
   const chainId = Number(await request({ method: 'eth_chainId' }))
-  const people = requirePeople(options)
+  const key = requireKey(deployerKey)
+  const people = requirePeople({ ...options, deployer: computeAddress(key) })
   const parameters = readParameters({ file: options.parametersFile ?? parametersFileOf(chainId), chainId })
   const given = options.token ?? (typeof parameters.token === 'string' ? parameters.token : undefined)
   const withTestDollar = given === undefined && isDevelopmentChain(chainId)
   const token = withTestDollar ? undefined : await requireToken({ request, token: given })
-  const signer = withLocalSigner({ request, key: requireKey(deployerKey), chainId, folder: path.join(deploymentDir, 'signed') })
+  const signer = withLocalSigner({ request, key, chainId, folder: path.join(deploymentDir, 'signed') })
   await requireSameChain({ request, deploymentDir })
   await requireFunds(request, signer.address)
 

@@ -41,8 +41,9 @@ interface ICooperativeGovernor {
     error GovernorSignatureExpired(uint256 at, uint256 deadline);
     error GovernorRuleInvalid(uint32 quorumPpm, uint32 thresholdPpm);
 
-    /// @notice As `propose`, by the proposer's signature over Propose: the proposer's own votes must reach the threshold, and the
-    /// description's `#proposer=` suffix must name the proposer. It can't be replayed: a proposal is made once.
+    /// @notice As `propose`, by the proposer's signature over Propose: the proposer's own votes must reach the threshold, and a
+    /// `#proposer=` suffix of the description must name the proposer. Without one, whoever sees the signature may propose the same
+    /// first, and then cancel it. It can't be replayed: a proposal is made once.
     function proposeBySig(
         address[] memory targets,
         uint256[] memory values,
@@ -60,7 +61,7 @@ interface ICooperativeGovernor {
     function setGuardian(address guardian, uint40 mandateEndsAt) external;
     /// @notice By proposal only, within bounds; proposals keep the rule that was in force when they were made.
     function setClassRule(ProposalClass class, ClassRule calldata rule) external;
-    /// @notice Guardian cancels a proposal that does not concern the guardian itself.
+    /// @notice Guardian cancels a proposal, unless its calls do nothing but `setGuardian`: what is bundled with that can be cancelled.
     function guardianCancel(address[] memory targets, uint256[] memory values, bytes[] memory calldatas, bytes32 descriptionHash) external returns (uint256);
     /// @notice Guardian suspends a model of a registry for at most 14 days, once per model and mandate: it ends by itself unless
     /// a proposal suspends for longer. The registry decides whether this governor is one that it obeys.

@@ -52,7 +52,7 @@ interface IInferenceEscrow {
         OverCap,
         Unfunded,
         KeyEnded,
-        LaneRefused // every part's lane is refused
+        LaneRefused // nothing to charge: every part's lane is refused, or takes nothing
     }
 
     event Deposited(bytes32 indexed accountId, address indexed payer, address indexed collector, uint32 thawSeconds, bytes32 salt, uint128 amount);
@@ -62,6 +62,7 @@ interface IInferenceEscrow {
     event ThawCancelled(bytes32 indexed accountId);
     event Withdrawn(bytes32 indexed accountId, address to, uint128 amount);
     event CollectorFeeSet(address indexed collector, uint32 feePpm, uint40 effectiveAt);
+    /// @dev Ends a batch; the three events below that belong to it come right before. A batch id is its collector's own: others may use the same.
     event BatchSettled(address indexed collector, bytes32 indexed batchId, bytes32 receiptsRoot, uint64 epoch, uint128 gross);
     event RowSkipped(bytes32 indexed batchId, uint256 row, Skip reason);
     event LaneRefused(bytes32 indexed batchId, uint256 lane);

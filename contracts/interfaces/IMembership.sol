@@ -57,12 +57,13 @@ interface IMembership {
     /// @notice Always works for the member; a repeat changes nothing. The nullifier is not freed.
     function leave() external;
     function leaveBySig(address account, bytes calldata signature) external;
-    /// @notice Moves the vote to a new key after a delay; the old key may cancel.
+    /// @notice Moves the vote to a new key after a delay; the old key may cancel. Uses up the key's `nonces`, as cancelRotation does: a
+    /// rotation that was signed before and held back is then refused.
     function startRotation(address newKey) external;
     /// @notice As `startRotation`, by the present key's signature over StartRotation with its `nonces`: once cancelled, a rotation
     /// must not come back by a replay.
     function startRotationBySig(uint256 memberId, address newKey, uint256 deadline, bytes calldata signature) external;
-    /// @notice By the member's present key; a repeat changes nothing.
+    /// @notice By the member's present key; a repeat cancels nothing more.
     function cancelRotation() external;
     /// @notice As `cancelRotation`, by signature over the rotation it cancels: no nonce, no deadline, and it stops no other one.
     function cancelRotationBySig(uint256 memberId, address newKey, uint40 rotatesAt, bytes calldata signature) external;

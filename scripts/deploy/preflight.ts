@@ -42,6 +42,9 @@ const patience = [
   'probationSeconds',
   'rotationSeconds',
   'unstakeSeconds',
+  'growthWindowSeconds',
+  'epochSeconds',
+  'maxSettlementSeconds',
 ]
 
 export type ModuleParameters = Record<string, number | string | string[]>
@@ -74,8 +77,8 @@ export function readParameters({ file, chainId }: { file: string; chainId: numbe
   return parameters
 }
 
-/** Checks and normalises who founds the cooperative. */
-export function requirePeople({ genesis, registrar, guardian = ZeroAddress }: People) {
+/** Checks and normalises who founds the cooperative. The deployer is none of them: its key must have no power afterwards. */
+export function requirePeople({ genesis, registrar, guardian = ZeroAddress, deployer }: People & { deployer: string }) {
   const members = genesis.map((account) => requireAccount('genesis', account))
   if (members.length < VOUCHES || members.length > MAX_GENESIS) {
     throw invalid(
@@ -84,7 +87,16 @@ export function requirePeople({ genesis, registrar, guardian = ZeroAddress }: Pe
   }
   if (new Set(members).size !== members.length) throw invalid('A genesis member is listed twice: one member, one vote.')
   const guard = guardian === ZeroAddress ? ZeroAddress : requireAccount('guardian', guardian)
-  return { genesis: members, registrar: requireAccount('registrar', registrar), guardian: guard }
+  const people = { genesis: members, registrar: requireAccount('registrar', registrar), guardian: guard }
+  if ([...members, people.registrar, guard].includes(getAddress(deployer))) {
+    throw invalid(
+      'The deployer is listed as a genesis member, registrar or guardian; deploy with a key that is nobody afterwards.',
+      {
+        deployer,
+      },
+    )
+  }
+  return people
 }
 
 const tokenInterface = new Interface([

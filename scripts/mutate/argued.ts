@@ -1,4 +1,9 @@
 const ADDS_NOTHING = 'What is not above zero adds nothing: the condition only saves the gas of writing it.'
+const BEFORE_TIME =
+  'It differs only where a growth window reaches back to the very second 0 of 1970, in which nobody joined or had a vote.'
+const NO_DELEGATION = 'Only delegation asks for it, and nobody can delegate.'
+const SAME_AGAIN = 'It does again what was done, to the same end: the condition only saves the gas.'
+const NO_TABLE = 'Where there is no table its root is zero, to which no leaf and proof hash: it proves nothing anyway.'
 const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: the bound before it only says so.'
 
 /**
@@ -8,17 +13,41 @@ const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: th
 export const ARGUED: Readonly<Record<string, string>> = {
   'EscrowAccounts.constructor/move-constant/a2d716':
     'Twice a whole number is never the odd number after the bound, which is even.',
+  'CooperativeGovernor.classOf/move-boundary/b41959':
+    'The class of a call that is as strict as the strictest before it is the same class.',
   'InferenceEscrow._creditLanes/always/df75d2': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/move-boundary/a23f8a': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/always/1afac5': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/move-boundary/956d09': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/always/0acd5a': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/move-boundary/add25f': ADDS_NOTHING,
+  'Membership._requireRoomToGrow/move-boundary/820597': BEFORE_TIME,
+  'Membership._requireRoomToGrow/move-time/93e569': BEFORE_TIME,
+  'Membership._requireRoomToGrow/move-time/ed8af7': BEFORE_TIME,
+  'Membership._requireRoomToGrow/move-number/138322': BEFORE_TIME,
+  'Membership._getVotingUnits/never/47ccb2': NO_DELEGATION,
+  'Membership._getVotingUnits/always/7e4db8': NO_DELEGATION,
+  'Membership._getVotingUnits/move-number/17d264': NO_DELEGATION,
+  'Membership._getVotingUnits/move-number/105aad': NO_DELEGATION,
+  'DatasetPools.proveExit/never/d21a11': NO_TABLE,
+  'DatasetPools.proveExit/move-boundary/e32c0d': NO_TABLE,
+  'DatasetPools._announce/drop-operand/3dc8a9': 'Without a table the latest begins at 0, which every epoch to come is after.',
+  'DatasetPools._tablesUpTo/drop-operand/24447b': 'Without a table the latest begins at 0, and how many there are is 0 already.',
+  'DatasetPools._tablesUpTo/drop-assignment/f713f6':
+    'The latest table begins after the epoch here: looking at it too finds the same, a step later.',
   'Consent.has/move-boundary/6540f9': SHIFTED_OUT,
   'Consent.has/drop-operand/34fe10': SHIFTED_OUT,
   'Consent.has/move-constant/993a83': SHIFTED_OUT,
   'RoyaltyLedger._requireLeaf/drop-operand/3eae36':
     'No leaf and proof hash to a root of zero, so a table that is missing proves nothing anyway.',
+  'RoyaltyLedger._draw/always/f6f496': SAME_AGAIN,
+  'RoyaltyLedger._draw/drop-assignment/b86dc0': SAME_AGAIN,
+  'RoyaltyLedger._drawAll/always/494305': SAME_AGAIN,
+  'RoyaltyLedger._drawShare/never/10af22': SAME_AGAIN,
+  'RoyaltyLedger._drawShare/move-boundary/197476':
+    'Where the two are equal, their difference is the nothing that the other branch gives.',
+  'RoyaltyLedger._drawShare/move-boundary/8584e3': 'Where the two are equal, either is the same amount.',
+  'RoyaltyLedger.pull/move-number/07845d': 'What all payees get together is the same whichever purpose is asked for.',
   'Signatures.isBy/move-number/30ddbd':
     'An account without code answers nothing, and one byte of code no magic value: both are refused one line further on.',
 }

@@ -1,4 +1,4 @@
-import type { Wallet } from 'ethers'
+import { isAddress, type Wallet } from 'ethers'
 import { type Deployment, deploymentFile, type Environment, integer, keyFile, optionalText, text } from '../adapters/settings.ts'
 import { GranaryError } from '../core/errors.ts'
 
@@ -13,6 +13,8 @@ export interface ProviderConfig {
   contentListen: string[]
   /** Signs what this worker delivers; its operator named it on chain. */
   sessionWallet: Wallet
+  /** The only operator that this worker works for, lower case; null for whoever named its session key. */
+  worksFor: string | null
   /** Jobs at a time. */
   capacity: number
   maxModels: number
@@ -30,11 +32,18 @@ export function readConfig(env: Environment = process.env): ProviderConfig {
     contentDir: ipfsRpcUrl === null ? text(env, 'GRANARY_CONTENT_DIR') : '',
     contentListen: [text(env, 'GRANARY_CONTENT_LISTEN', '/ip4/127.0.0.1/tcp/0')],
     sessionWallet: keyFile(env, 'GRANARY_KEY_FILE'),
+    worksFor: operatorOf(env),
     capacity: integer(env, 'GRANARY_CAPACITY', { fallback: 8, least: 1, most: 128 }),
     maxModels: integer(env, 'GRANARY_MAX_MODELS', { fallback: 16, least: 1, most: 256 }),
     maxModelBytes: integer(env, 'GRANARY_MAX_MODEL_BYTES', { fallback: 512 << 20, least: 1024, most: 2 ** 31 }),
     blockMs: integer(env, 'GRANARY_BLOCK_MS', { fallback: 1000, least: 50, most: 60_000 }),
   }
+}
+
+function operatorOf(env: Environment): string | null {
+  const operator = optionalText(env, 'GRANARY_OPERATOR')
+  if (operator === null || isAddress(operator)) return operator?.toLowerCase() ?? null
+  throw new GranaryError('config.invalid', `GRANARY_OPERATOR must be an address, not "${operator}".`)
 }
 
 function workerUrlOf(gatewayUrl: string): string {

@@ -12,19 +12,24 @@ const RANGE_BLOCKS = 5_000
 /** Models that this operator ever offered and that are looked at. */
 const MAX_KNOWN = 1_024
 
-/** The active offers of whoever named our session key. Events say which to look at; the contract's state says what they are. */
+/**
+ * The active offers of the operator who named our session key: of `worksFor` alone where it is set, for anyone can name a key on chain
+ * before its operator does. Events say which to look at; the contract's state says what they are.
+ */
 export class OfferBook {
   readonly #chain: Chain
   readonly #sessionKey: string
   readonly #deployBlock: number
+  readonly #worksFor: string | null
   readonly #offers = new Map<string, Offer>()
   #operator: string | null = null
   #nextBlock: number
 
-  constructor(options: { chain: Chain; sessionKey: string; deployBlock: number }) {
+  constructor(options: { chain: Chain; sessionKey: string; deployBlock: number; worksFor: string | null }) {
     this.#chain = options.chain
     this.#sessionKey = options.sessionKey
     this.#deployBlock = options.deployBlock
+    this.#worksFor = options.worksFor
     this.#nextBlock = options.deployBlock
   }
 
@@ -62,7 +67,8 @@ export class OfferBook {
   async #readOperator(): Promise<string | null> {
     const call = { contract: 'ProviderRegistry', method: 'operatorOf', args: [this.#sessionKey] }
     const operator = String(await this.#chain.read(call)).toLowerCase()
-    return /^0x0{40}$/.test(operator) ? null : operator
+    if (/^0x0{40}$/.test(operator)) return null
+    return this.#worksFor === null || this.#worksFor === operator ? operator : null
   }
 
   async #touched(operator: string, first: number, last: number): Promise<Set<string>> {

@@ -19,6 +19,8 @@ export interface WorkerParts {
   openLink: (options: LinkOptions) => WorkerLink
   /** Holds the session key. */
   sessionWallet: Wallet
+  /** The only operator to work for, lower case; null for whoever named the session key. */
+  worksFor?: string | null
   workerUrl: string
   deployBlock: number
   capacity: number
@@ -38,7 +40,7 @@ export function openWorker(parts: WorkerParts): AsyncDisposable {
   const { chain, store, runtime, sessionWallet, log } = parts
   const stop = new AbortController()
   const sessionKey = sessionWallet.address.toLowerCase()
-  const offers = new OfferBook({ chain, sessionKey, deployBlock: parts.deployBlock })
+  const offers = new OfferBook({ chain, sessionKey, deployBlock: parts.deployBlock, worksFor: parts.worksFor ?? null })
   const consent = new ConsentWatch({ chain, log, blockMs: parts.blockMs, refusal: 'provider.refused' })
   const fetch = (modelId: string) => fetchModel({ chain, store, modelId, maxModelBytes: parts.maxModelBytes })
   const shelf = new Shelf({ runtime, fetch, maxModels: parts.maxModels, log })

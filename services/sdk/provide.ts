@@ -4,7 +4,7 @@ import { type Context, DEADLINE_SECONDS, type Relayed } from './context.ts'
 
 type OperatorAct = 'RegisterProvider' | 'SetOffer' | 'EndOffer' | 'StartUnstaking' | 'Unstake'
 
-/** Chapter 4, the provider's side: keys, stake and offers, by signature. An operator's signed acts are numbered: one after the other. */
+/** Chapter 4, the provider's side: keys, stake and offers, by signature. An operator's acts are numbered: one after the other. */
 export class Provide {
   readonly #context: Context
 

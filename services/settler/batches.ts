@@ -180,8 +180,9 @@ async function nonceUsed(settling: Settling, batch: SignedBatch): Promise<Tick> 
 
 /** The batch was executed by a transaction that is not the stored one. */
 async function closeElsewhere(settling: Settling, batch: StoredBatch): Promise<Tick> {
-  const head = await settling.chain.head()
-  const found = await findSettlement(settling.chain, { batchId: batch.batchId, head })
+  const { chain, collector } = settling
+  const head = await chain.head()
+  const found = await findSettlement(chain, { collector, batchId: batch.batchId, head })
   if (found === null || head.number - found.block + 1 < settling.confirmations) return 'waiting'
   const outcome = batchOutcomeOf(batch.batchId, found)
   return outcome ? close(settling, { batch, outcome, gasUsed: found.gasUsed }) : 'waiting'

@@ -197,6 +197,32 @@ contract DatasetBoundariesTest is ConsentTest {
         vm.assertEq(_totalShares(id, _epoch() + 1000), 5);
     }
 
+    function test_AnnounceShareTableBySig_WorksInTheLastSecondOfTheDeadline() public {
+        bytes32 id = _register(_terms(), true);
+        IDatasetRegistry.ShareTable memory table = IDatasetRegistry.ShareTable("root", 1, _epoch() + 1, "digest");
+        bytes memory signed = _signed(this.announcementHash(id, table, START + 5));
+        vm.warp(START + 5);
+        datasets.announceShareTableBySig(id, table, START + 5, signed);
+        vm.assertEq(datasets.shareTables(id), 1);
+    }
+
+    function test_AnnounceShareTable_MayBeForTheNextEpochUntilItBegins() public {
+        bytes32 id = _register(_terms(), true);
+        uint64 next = _epoch() + 1;
+        vm.warp(uint256(next) * EPOCH - 1);
+        _announce(id, "root", 1, next);
+        vm.warp(uint256(next) * EPOCH);
+        vm.assertEq(_root(id, next), "root");
+    }
+
+    function test_ProveExit_RevertWhen_ThereIsNoSuchPool() public {
+        bytes32 single = _single();
+        vm.expectRevert(abi.encodeWithSelector(IDatasetRegistry.DatasetNotPool.selector, single));
+        datasets.proveExit(single, owner, 0, 5, new bytes32[](0));
+        vm.expectRevert(abi.encodeWithSelector(IDatasetRegistry.DatasetUnknown.selector, bytes32("none")));
+        datasets.proveExit("none", owner, 0, 5, new bytes32[](0));
+    }
+
     function test_PermitsTraining_OfAPoolOnceATableIsInForce() public {
         bytes32 id = _register(_terms(), true);
         vm.assertFalse(datasets.permitsTraining(id));
@@ -229,6 +255,10 @@ contract DatasetBoundariesTest is ConsentTest {
     /// The library takes calldata.
     function registrationHash(IDatasetRegistry.Registration calldata registration, uint256 deadline) external pure returns (bytes32) {
         return Messages.hashRegisterDataset(registration, deadline);
+    }
+
+    function announcementHash(bytes32 id, IDatasetRegistry.ShareTable calldata table, uint256 deadline) external pure returns (bytes32) {
+        return Messages.hashAnnounceShareTable(id, table, deadline);
     }
 
     function narrowingHash(bytes32 id, IDatasetRegistry.Narrowing calldata narrowing, uint256 deadline) external pure returns (bytes32) {

@@ -8,6 +8,7 @@ import {CooperativeGovernor} from "../../contracts/CooperativeGovernor.sol";
 import {CooperativeParameters} from "../../contracts/CooperativeParameters.sol";
 import {ICooperativeGovernor} from "../../contracts/interfaces/ICooperativeGovernor.sol";
 import {ICooperativeParameters} from "../../contracts/interfaces/ICooperativeParameters.sol";
+import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol";
 import {CooperativeTest} from "./support/Cooperative.sol";
 
 /// What governs a proposal from its filing on, each bound at its last unit, and what nobody filed.
@@ -66,6 +67,37 @@ contract GovernorBoundariesTest is CooperativeTest {
         }
     }
 
+    function test_Class_OfPayingOutCreditIsTreasury() public view {
+        (address[] memory targets, uint256[] memory values, bytes[] memory calldatas) =
+            _one(address(0xE5C), abi.encodeCall(IInferenceEscrow.claimCredit, (address(timelock))));
+        vm.assertTrue(governor.classOf(targets, values, calldatas) == ICooperativeGovernor.ProposalClass.Treasury);
+    }
+
+    // Thresholds and quorums at their last vote
+
+    function test_Outcome_AtTheThresholdIsARefusal() public {
+        uint256 even = _proposeFee(30_000);
+        _vote(even, 5, 5);
+        vm.warp(governor.proposalDeadline(even) + 1);
+        vm.assertTrue(governor.state(even) == IGovernor.ProposalState.Defeated);
+        uint256 twoThirds = _proposeRule(settings().rules[0]);
+        _vote(twoThirds, 6, 3);
+        vm.warp(governor.proposalDeadline(twoThirds) + 1);
+        vm.assertTrue(governor.state(twoThirds) == IGovernor.ProposalState.Succeeded);
+    }
+
+    /// Of seven members 57.1429 % are a trace more than four.
+    function test_Quorum_ByATraceAboveAWholeVoteIsTheNextOne() public {
+        for (uint256 i = 7; i < GENESIS; ++i) {
+            vm.prank(vm.addr(genesisKey(i)));
+            membership.leave();
+        }
+        vm.warp(block.timestamp + 1);
+        ICooperativeGovernor.Settings memory wanted = settings();
+        wanted.rules[2].quorumPpm = 571_429;
+        vm.assertEq(_deploy(wanted).quorum(block.timestamp - 1), 5);
+    }
+
     // What nobody filed
 
     function test_ProposalClassAndRule_RevertWhen_NobodyProposedIt() public {
@@ -101,7 +133,38 @@ contract GovernorBoundariesTest is CooperativeTest {
         _expectRuleRefused(10_000, 900_001);
     }
 
+    function test_SetClassRule_RevertWhen_NotByProposal() public {
+        ICooperativeGovernor.ClassRule memory rule = ICooperativeGovernor.ClassRule({quorumPpm: 10_000, thresholdPpm: 500_000});
+        address[3] memory others = [GUARDIAN, vm.addr(genesisKey(0)), address(timelock)];
+        for (uint256 i = 0; i < others.length; ++i) {
+            vm.prank(others[i]);
+            // The timelock's own call is refused too unless an executed proposal asked for it: then nothing is in the queue.
+            if (others[i] == address(timelock)) vm.expectRevert();
+            else vm.expectRevert(abi.encodeWithSelector(IGovernor.GovernorOnlyExecutor.selector, others[i]));
+            governor.setClassRule(ICooperativeGovernor.ProposalClass.Constitutional, rule);
+        }
+        vm.assertEq(governor.classRule(ICooperativeGovernor.ProposalClass.Constitutional).quorumPpm, 400_000);
+    }
+
     // Guardian
+
+    function test_GuardianCancel_RevertWhen_ByAnybodyElseOrAfterTheMandate() public {
+        uint256 id = _proposeFee(20_000);
+        (address[] memory targets, uint256[] memory values, bytes[] memory calldatas) =
+            _one(address(parameters), abi.encodeCall(ICooperativeParameters.setProtocolFee, (20_000)));
+        address[3] memory others = [vm.addr(genesisKey(0)), address(timelock), address(this)];
+        for (uint256 i = 0; i < others.length; ++i) {
+            vm.prank(others[i]);
+            vm.expectRevert(abi.encodeWithSelector(ICooperativeGovernor.GovernorNotGuardian.selector, others[i]));
+            governor.guardianCancel(targets, values, calldatas, DESCRIPTION_HASH);
+        }
+        uint256 endsAt = governor.mandateEndsAt();
+        vm.warp(endsAt);
+        vm.prank(GUARDIAN);
+        vm.expectRevert(abi.encodeWithSelector(ICooperativeGovernor.GovernorMandateEnded.selector, endsAt, endsAt));
+        governor.guardianCancel(targets, values, calldatas, DESCRIPTION_HASH);
+        vm.assertTrue(governor.state(id) != IGovernor.ProposalState.Canceled);
+    }
 
     function test_Mandate_MayLastAYearAndNotASecondMore() public {
         ICooperativeGovernor.Settings memory wanted = settings();
@@ -160,6 +223,38 @@ contract GovernorBoundariesTest is CooperativeTest {
         vm.assertEq(governor.guardianCancel(targets, values, calldatas, DESCRIPTION_HASH), id);
     }
 
+    /// What must not be stopped is the guardian's replacement alone: anything else would only need to bring one along.
+    function test_GuardianCancel_OfWhatHidesBehindItsReplacement() public {
+        (address[] memory targets, bytes[] memory calldatas) = (new address[](2), new bytes[](2));
+        (targets[0], targets[1]) = (address(governor), address(parameters));
+        calldatas[0] = abi.encodeCall(ICooperativeGovernor.setGuardian, (GUARDIAN, uint40(block.timestamp + 1)));
+        calldatas[1] = abi.encodeCall(ICooperativeParameters.setRegistrar, (address(0xBAD)));
+        vm.prank(vm.addr(genesisKey(0)));
+        uint256 id = governor.propose(targets, new uint256[](2), calldatas, "a proposal");
+        vm.prank(GUARDIAN);
+        vm.assertEq(governor.guardianCancel(targets, new uint256[](2), calldatas, DESCRIPTION_HASH), id);
+    }
+
+    function test_GuardianCancel_OfAnotherCallToTheGovernor() public {
+        ICooperativeGovernor.ClassRule memory rule = settings().rules[0];
+        uint256 id = _proposeRule(rule);
+        (address[] memory targets, uint256[] memory values, bytes[] memory calldatas) = _one(address(governor), _ruleCall(rule));
+        vm.prank(GUARDIAN);
+        vm.assertEq(governor.guardianCancel(targets, values, calldatas, DESCRIPTION_HASH), id);
+    }
+
+    function test_GuardianCancel_RevertWhen_EveryCallReplacesIt() public {
+        (address[] memory targets, bytes[] memory calldatas) = (new address[](2), new bytes[](2));
+        (targets[0], targets[1]) = (address(governor), address(governor));
+        calldatas[0] = abi.encodeCall(ICooperativeGovernor.setGuardian, (address(0), 0));
+        calldatas[1] = abi.encodeCall(ICooperativeGovernor.setGuardian, (address(1), uint40(block.timestamp + 1)));
+        vm.prank(vm.addr(genesisKey(0)));
+        uint256 id = governor.propose(targets, new uint256[](2), calldatas, "a proposal");
+        vm.prank(GUARDIAN);
+        vm.expectRevert(abi.encodeWithSelector(ICooperativeGovernor.GovernorGuardianConflict.selector, id));
+        governor.guardianCancel(targets, new uint256[](2), calldatas, DESCRIPTION_HASH);
+    }
+
     // Parameters
 
     function test_Parameters_RevertWhen_TheTimelockIsNobody() public {
@@ -176,6 +271,8 @@ contract GovernorBoundariesTest is CooperativeTest {
         vm.assertEq(made.purposeName(0), names[0]);
         vm.expectRevert(abi.encodeWithSelector(ICooperativeParameters.ParametersFeeTooHigh.selector, uint32(50_001), uint32(50_000)));
         made.setProtocolFee(50_001);
+        vm.assertEq(made.addPurpose("x"), 1);
+        vm.assertEq(made.purposeName(1), "x");
         made.setTreasury(address(3));
         made.setRegistrar(address(4));
         vm.assertEq(made.treasury(), address(3));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
+import {IERC721Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IMembership} from "../../contracts/interfaces/IMembership.sol";
 import {Messages} from "../../contracts/libraries/Messages.sol";
 import {Membership} from "../../contracts/Membership.sol";
@@ -16,6 +17,20 @@ contract MembershipBoundariesTest is CooperativeTest {
     function test_Constructor_RevertWhen_TheParametersAreNoContract() public {
         vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipAccountInvalid.selector, address(0xDEAD)));
         new Membership(address(0xDEAD), new address[](0), PROBATION, WINDOW, FLOOR, 50_000, ROTATION);
+    }
+
+    function test_Constructor_TakesParametersOfAnyCode() public {
+        vm.etch(address(0xDEAD), hex"00");
+        Membership made = new Membership(address(0xDEAD), _founders(1), PROBATION, WINDOW, FLOOR, 50_000, ROTATION);
+        vm.assertEq(address(made.PARAMETERS()), address(0xDEAD));
+    }
+
+    function test_Constructor_LetsFoundersVouchAndVoteFromThatSecondOn() public view {
+        for (uint256 memberId = 1; memberId <= GENESIS; ++memberId) {
+            vm.assertEq(membership.member(memberId).joinedAt, START);
+            vm.assertEq(membership.member(memberId).activeAt, START);
+            vm.assertTrue(membership.member(memberId).votes);
+        }
     }
 
     function test_Constructor_RevertWhen_ASettingIsOutOfBounds() public {
@@ -90,6 +105,17 @@ contract MembershipBoundariesTest is CooperativeTest {
         membership.join(a, applicant, registrar, vouches);
     }
 
+    function test_Join_RevertWhen_AVoucherIsNoMember() public {
+        IMembership.Application memory a = applicationOf(NEWCOMER, "newcomer");
+        (bytes memory applicant, bytes memory registrar) = (signApplication(NEWCOMER, a), signAdmission(REGISTRAR_KEY, a));
+        for (uint256 i = 0; i < 3; ++i) {
+            IMembership.Vouch[] memory vouches = vouchesFor(a);
+            vouches[i] = vouchBy(0xBAD, a);
+            vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipVouchInvalid.selector, vm.addr(0xBAD)));
+            membership.join(a, applicant, registrar, vouches);
+        }
+    }
+
     function test_Join_NeedsNoMoreThanThreeVouches() public {
         IMembership.Application memory a = applicationOf(NEWCOMER, "newcomer");
         IMembership.Vouch[] memory four = new IMembership.Vouch[](4);
@@ -105,6 +131,14 @@ contract MembershipBoundariesTest is CooperativeTest {
         vm.warp(first + WINDOW);
         join(0x9100, "fifth");
         vm.assertEq(membership.members(), GENESIS + FLOOR + 1);
+    }
+
+    /// A window that began before there was time at all counts every join.
+    function test_Join_CountsAllWhereTheWindowIsLongerThanTime() public {
+        address[] memory founders = _founders(GENESIS);
+        membership = new Membership(address(parameters), founders, PROBATION, type(uint40).max, FLOOR, 50_000, ROTATION);
+        for (uint256 i = 0; i < FLOOR; ++i) join(0x9000 + i, bytes32(i));
+        _expectNoRoom(FLOOR);
     }
 
     /// 5 % of 100 members are more than the floor of 4.
@@ -153,6 +187,19 @@ contract MembershipBoundariesTest is CooperativeTest {
         vm.assertEq(membership.member(1).rotatesAt, 0);
     }
 
+    function test_CancelRotation_LeavesNothingOfIt() public {
+        vm.startPrank(vm.addr(genesisKey(0)));
+        membership.startRotation(vm.addr(NEW_KEY));
+        membership.cancelRotation();
+        vm.stopPrank();
+        vm.assertEq(membership.member(1).pendingKey, address(0));
+        vm.assertEq(membership.member(1).rotatesAt, 0);
+        vm.recordLogs();
+        vm.prank(vm.addr(genesisKey(0)));
+        membership.cancelRotation();
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
     function test_Rotation_RevertWhen_NoneWasStarted() public {
         bytes memory accepts = sign(NEW_KEY, Messages.hashAcceptRotation(1, vm.addr(NEW_KEY)));
         vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipRotationNotDue.selector, uint256(1), uint256(0)));
@@ -186,6 +233,11 @@ contract MembershipBoundariesTest is CooperativeTest {
     }
 
     // What others read
+
+    function test_Locked_RevertWhen_ThereIsNoSuchMember() public {
+        vm.expectRevert(abi.encodeWithSelector(IERC721Errors.ERC721NonexistentToken.selector, GENESIS + 1));
+        membership.locked(GENESIS + 1);
+    }
 
     function test_Interfaces_AreThoseOfASoulboundTokenWithTimestamps() public view {
         vm.assertTrue(membership.supportsInterface(0xb45a3c0e));

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.34;
 
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {IProviderRegistry} from "../../contracts/interfaces/IProviderRegistry.sol";
+import {Guarded} from "../../contracts/libraries/Guarded.sol";
 import {Messages} from "../../contracts/libraries/Messages.sol";
 import {ProviderRegistry} from "../../contracts/ProviderRegistry.sol";
 import {TestDollar} from "../../contracts/TestDollar.sol";
 import {CatalogDouble} from "./support/MarketDoubles.sol";
+import {BlockingToken, FalseToken, LyingToken, MintableToken, ReentrantToken} from "./support/OddTokens.sol";
 import {SplitDollar} from "./support/SplitDollar.sol";
 import {TestKit} from "./support/Vm.sol";
 
@@ -45,13 +48,13 @@ contract ProviderBoundariesTest is TestKit {
         _register();
         _stake(2 * MIN_STAKE);
         _registry.startUnstakingBySig(
-            _operator, MIN_STAKE, START, _signed(Messages.hashStartUnstaking(_operator, MIN_STAKE, 0, START))
+            _operator, MIN_STAKE, START, _signed(Messages.hashStartUnstaking(_operator, MIN_STAKE, 1, START))
         );
         IProviderRegistry.Provider memory found = _registry.provider(_operator);
         vm.assertEq(found.stake, MIN_STAKE);
         vm.assertEq(found.unstaking, MIN_STAKE);
         vm.assertEq(found.unstakeAt, START + 1 days);
-        bytes memory signature = _signed(Messages.hashUnstake(_operator, address(7), 1, START + 1 days));
+        bytes memory signature = _signed(Messages.hashUnstake(_operator, address(7), 2, START + 1 days));
         vm.warp(START + 1 days - 1);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderStillUnstaking.selector, START + 1 days - 1, START + 1 days));
         _registry.unstakeBySig(_operator, address(7), START + 1 days, signature);
@@ -78,15 +81,80 @@ contract ProviderBoundariesTest is TestKit {
         vm.assertEq(_registry.provider(_operator).stake, 5);
     }
 
+    function test_StakeWithAuthorization_RevertWhen_TheOperatorIsUnknown() public {
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderUnknown.selector, _operator));
+        _registry.stakeWithAuthorization(_operator, 5, 0, START + 1, "nonce", new bytes(65));
+    }
+
+    // Odd tokens; one that takes a fee, and one that returns nothing, are in ProviderRegistry.t.sol
+
+    function test_FalseAndLyingTokens_StakeNothing() public {
+        MintableToken odd = new FalseToken();
+        _open(odd);
+        vm.startPrank(_operator);
+        vm.expectRevert(abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(odd)));
+        _registry.stake(5);
+        vm.stopPrank();
+        odd = new LyingToken();
+        _open(odd);
+        odd.mint(address(_registry), 5);
+        vm.startPrank(_operator);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderTokenShortfall.selector, 0, 5));
+        _registry.stake(5);
+        vm.stopPrank();
+        vm.assertEq(_registry.provider(_operator).stake, 0);
+    }
+
+    function test_BlockingToken_ABlockedOperatorTakesItsStakeElsewhere() public {
+        MintableToken odd = new BlockingToken();
+        _open(odd);
+        _stake(5);
+        odd.setBlocked(_operator, true);
+        vm.startPrank(_operator);
+        _registry.startUnstaking(5);
+        vm.warp(START + 1 days);
+        vm.expectRevert(abi.encodeWithSelector(MintableToken.Blocked.selector, _operator));
+        _registry.unstake(_operator);
+        _registry.unstake(address(7));
+        vm.stopPrank();
+        vm.assertEq(odd.balanceOf(address(7)), 5);
+    }
+
+    function test_ReentrantToken_IsRefusedWhereStakeMoves() public {
+        ReentrantToken odd = new ReentrantToken();
+        _open(odd);
+        _stake(3);
+        vm.prank(_operator);
+        _registry.startUnstaking(2);
+        vm.warp(START + 1 days);
+        bytes[4] memory inner = [
+            abi.encodeCall(IProviderRegistry.stake, (1)),
+            abi.encodeCall(IProviderRegistry.stakeWithAuthorization, (_operator, 1, 0, 0, bytes32(0), "")),
+            abi.encodeCall(IProviderRegistry.unstake, (address(7))),
+            abi.encodeCall(IProviderRegistry.unstakeBySig, (_operator, address(7), START + 1 days, ""))
+        ];
+        for (uint256 i = 0; i < inner.length; ++i) {
+            odd.aim(address(_registry), inner[i]);
+            vm.startPrank(_operator);
+            vm.expectRevert(Guarded.GuardedReentered.selector);
+            _registry.unstake(address(7));
+            vm.expectRevert(Guarded.GuardedReentered.selector);
+            _registry.stake(1);
+            vm.stopPrank();
+        }
+        vm.assertEq(_registry.provider(_operator).unstaking, 2);
+        vm.assertEq(odd.balanceOf(address(_registry)), 3);
+    }
+
     function test_OffersBySig_BeginAndEnd() public {
         _register();
         _stake(MIN_STAKE);
-        _registry.setOfferBySig(_operator, MODEL, 3, 1, START, _signed(Messages.hashSetOffer(_operator, MODEL, 3, 1, 0, START)));
+        _registry.setOfferBySig(_operator, MODEL, 3, 1, START, _signed(Messages.hashSetOffer(_operator, MODEL, 3, 1, 1, START)));
         IProviderRegistry.Offer memory found = _registry.offer(_operator, MODEL);
         vm.assertTrue(found.active);
         vm.assertEq(found.unit, 3);
         vm.assertEq(found.unitPrice, 1);
-        _registry.endOfferBySig(_operator, MODEL, START, _signed(Messages.hashEndOffer(_operator, MODEL, 1, START)));
+        _registry.endOfferBySig(_operator, MODEL, START, _signed(Messages.hashEndOffer(_operator, MODEL, 2, START)));
         vm.assertFalse(_registry.offer(_operator, MODEL).active);
         vm.assertEq(_registry.offer(_operator, MODEL).unitPrice, 0);
     }
@@ -113,6 +181,15 @@ contract ProviderBoundariesTest is TestKit {
     /// The library takes calldata.
     function registrationHash(string calldata name) external view returns (bytes32) {
         return Messages.hashRegisterProvider(_operator, address(5), "x25519", name, 0, START);
+    }
+
+    /// A registry that takes this token, of which the operator has five.
+    function _open(MintableToken odd) private {
+        _registry = new ProviderRegistry(address(odd), address(_catalog), MIN_STAKE, 1 days);
+        _register();
+        odd.mint(_operator, 5);
+        vm.prank(_operator);
+        odd.approve(address(_registry), 5);
     }
 
     function _register() private {

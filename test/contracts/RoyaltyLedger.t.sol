@@ -19,6 +19,7 @@ contract RoyaltyLedgerTest is LineageTest {
     address private relayer = vm.addr(0x4E1);
     mapping(address account => uint256) private received;
     uint256 private paidOut;
+    uint256 private payments;
 
     function setUp() public override {
         super.setUp();
@@ -29,6 +30,7 @@ contract RoyaltyLedgerTest is LineageTest {
         require(msg.sender == address(ledger), "not the ledger");
         received[to] += amount;
         paidOut += amount;
+        ++payments;
     }
 
     // ---------------------------------------------------------------- credit
@@ -81,6 +83,19 @@ contract RoyaltyLedgerTest is LineageTest {
         ledger.pull("none", 0, _epochs(1));
         vm.expectRevert(abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(65)));
         ledger.pull(model, 0, new uint64[](65));
+    }
+
+    function test_Pull_TakesSixtyFourEpochsAndTellsOnlyWhatMoved() public {
+        bytes32 model = _modelOf(_single());
+        uint64[] memory epochs = new uint64[](64);
+        for (uint64 i = 0; i < 64; ++i) epochs[i] = _epoch() + i;
+        ledger.creditIncome(model, epochs[0], 100);
+        ledger.creditIncome(model, epochs[63], 100);
+        vm.recordLogs();
+        vm.assertEq(ledger.pull(model, 0, epochs), 66);
+        vm.assertEq(vm.getRecordedLogs().length, 2);
+        vm.assertEq(ledger.pull(model, 0, epochs), 0);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
     }
 
     /// I6. However income arrives and is pulled, payees get no more than the income, and less than one unit each is dust.
@@ -305,6 +320,24 @@ contract RoyaltyLedgerTest is LineageTest {
     }
 
     // ---------------------------------------------------------------- claim by signature
+
+    /// Each is paid at most once, nobody a nothing, and the fee may be all there is, or one unit.
+    function test_ClaimBySig_PaysWhoGetsSomethingAndNobodyElse() public {
+        bytes32 dataset = _single();
+        bytes32 model = _modelOf(dataset);
+        uint128[4] memory fees = [uint128(0), 1, 49, 50];
+        uint256[4] memory paymentsEach = [uint256(1), 2, 2, 1];
+        for (uint256 i = 0; i < fees.length; ++i) {
+            IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, _earn(model, 150));
+            bytes memory signature = _sign(OWNER_KEY, _claimDigest(claim, bob, 50, i, START + 30 days));
+            (uint256 toBob, uint256 toRelayer, uint256 before) = (received[bob], received[relayer], payments);
+            vm.prank(relayer);
+            ledger.claimBySig(claim, bob, fees[i], 50, i, START + 30 days, signature);
+            vm.assertEq(received[bob] - toBob, 50 - fees[i]);
+            vm.assertEq(received[relayer] - toRelayer, fees[i]);
+            vm.assertEq(payments - before, paymentsEach[i]);
+        }
+    }
 
     function test_ClaimBySig_PaysTheRelayerOutOfTheAmountAndOnlyOnce() public {
         bytes32 dataset = _single();

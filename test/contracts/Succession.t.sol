@@ -7,6 +7,7 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {CooperativeGovernor} from "../../contracts/CooperativeGovernor.sol";
 import {TestDollar} from "../../contracts/TestDollar.sol";
+import {ICooperativeGovernor} from "../../contracts/interfaces/ICooperativeGovernor.sol";
 import {ICooperativeParameters} from "../../contracts/interfaces/ICooperativeParameters.sol";
 import {CooperativeTest} from "./support/Cooperative.sol";
 
@@ -25,6 +26,30 @@ contract SuccessionTest is CooperativeTest {
 
     function test_Succession_AVoteHandsTheTimelockToANewGovernor() public {
         _expectPowerless(successor);
+        _handOver();
+
+        _expectPowerless(governor);
+        _decideFee(successor, 20_000);
+        vm.assertEq(parameters.protocolFeePpm(), 20_000);
+        vm.prank(vm.addr(genesisKey(9)));
+        membership.leave();
+    }
+
+    /// Nobody can replace it any more once its governor decides nothing: that must be voted on first.
+    function test_Succession_TheOldGuardianStaysUntilItsMandateEnds() public {
+        _handOver();
+        (address[] memory targets, bytes[] memory calldatas) = (new address[](1), new bytes[](1));
+        (targets[0], calldatas[0]) = (address(governor), abi.encodeCall(ICooperativeGovernor.setGuardian, (address(0), 0)));
+        _win(successor, targets, calldatas);
+        successor.queue(targets, new uint256[](1), calldatas, keccak256("succession"));
+        vm.warp(block.timestamp + 2 days);
+        vm.expectRevert();
+        successor.execute(targets, new uint256[](1), calldatas, keccak256("succession"));
+        vm.assertEq(governor.guardian(), GUARDIAN);
+        vm.assertEq(governor.mandateEndsAt(), START + 180 days);
+    }
+
+    function _handOver() private {
         (bytes32 proposer, bytes32 canceller) = (timelock.PROPOSER_ROLE(), timelock.CANCELLER_ROLE());
         (address[] memory targets, bytes[] memory calldatas) = (new address[](4), new bytes[](4));
         for (uint256 i = 0; i < 4; ++i) targets[i] = address(timelock);
@@ -33,12 +58,6 @@ contract SuccessionTest is CooperativeTest {
         calldatas[2] = abi.encodeCall(IAccessControl.revokeRole, (proposer, address(governor)));
         calldatas[3] = abi.encodeCall(IAccessControl.revokeRole, (canceller, address(governor)));
         _decide(governor, targets, calldatas);
-
-        _expectPowerless(governor);
-        _decideFee(successor, 20_000);
-        vm.assertEq(parameters.protocolFeePpm(), 20_000);
-        vm.prank(vm.addr(genesisKey(9)));
-        membership.leave();
     }
 
     function test_Succession_AVoteMovesTheTreasury() public {

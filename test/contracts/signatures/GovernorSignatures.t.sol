@@ -75,6 +75,12 @@ contract GovernorSignaturesTest is CooperativeTest, SignatureAttacks {
         vm.assertTrue(governor.proposalClass(_id(DESCRIPTION)) == ICooperativeGovernor.ProposalClass.Ordinary);
     }
 
+    function test_ProposeBySig_WorksInTheLastSecondOfItsDeadline() public {
+        vm.warp(DEADLINE);
+        _propose(DESCRIPTION, genesisKey(0));
+        vm.assertEq(governor.proposalProposer(_id(DESCRIPTION)), proposer);
+    }
+
     /// The relayer's own vote is no help to somebody who has none.
     function test_ProposeBySig_RevertWhen_TheSignerHasNoVote() public {
         (address[] memory targets, uint256[] memory values, bytes[] memory calldatas) = _calls();

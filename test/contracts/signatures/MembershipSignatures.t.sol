@@ -102,6 +102,22 @@ contract MembershipSignaturesTest is CooperativeTest, SignatureAttacks {
         vm.assertEq(membership.member(MEMBER).pendingKey, address(0));
     }
 
+    /// What the member does itself, with nothing or another rotation pending, is the next act too.
+    function test_StartRotationBySig_HeldBackDiesWithADirectAct() public {
+        bytes memory heldBack = _signWith(genesisKey(MEMBER - 1), _prepare(START_ROTATION));
+        uint256 before = vm.snapshotState();
+        vm.prank(member);
+        membership.startRotation(address(0xFEED));
+        vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipSignatureInvalid.selector, member));
+        membership.startRotationBySig(MEMBER, newKey, DEADLINE, heldBack);
+        vm.assertEq(membership.member(MEMBER).pendingKey, address(0xFEED));
+        vm.revertToState(before);
+        vm.prank(member);
+        membership.cancelRotation();
+        vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipSignatureInvalid.selector, member));
+        membership.startRotationBySig(MEMBER, newKey, DEADLINE, heldBack);
+    }
+
     /// A cancellation that was once signed must not stop the member's later rotations for ever.
     function test_CancelRotationBySig_StopsNoOtherRotation() public {
         bytes memory signature = _signWith(genesisKey(MEMBER - 1), _prepare(CANCEL_ROTATION));
@@ -113,6 +129,16 @@ contract MembershipSignaturesTest is CooperativeTest, SignatureAttacks {
         vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipOtherRotation.selector, MEMBER, newKey, later));
         membership.cancelRotationBySig(MEMBER, newKey, rotatesAt, signature);
         vm.assertEq(membership.member(MEMBER).rotatesAt, later);
+    }
+
+    /// Nor the one that took its place in the same second, and is due in the same.
+    function test_CancelRotationBySig_StopsNoOtherRotationOfTheSameSecond() public {
+        bytes memory signature = _signWith(genesisKey(MEMBER - 1), _prepare(CANCEL_ROTATION));
+        vm.prank(member);
+        membership.startRotation(address(0xFEED));
+        vm.expectRevert(abi.encodeWithSelector(IMembership.MembershipOtherRotation.selector, MEMBER, address(0xFEED), rotatesAt));
+        membership.cancelRotationBySig(MEMBER, newKey, rotatesAt, signature);
+        vm.assertEq(membership.member(MEMBER).pendingKey, address(0xFEED));
     }
 
     function test_RotationBySig_IsThePresentKeysAct() public {

@@ -54,27 +54,27 @@ contract ProviderSignaturesTest is SignatureAttacks {
             act.name = "registerBySig";
             act.words = _words(
                 "RegisterProvider(address operator,address sessionKey,bytes32 encryptionKey,string name,uint256 nonce,uint256 deadline)",
-                abi.encode(operator, NEW_SESSION, bytes32("new"), keccak256("Southern GPUs"), 0, DEADLINE)
+                abi.encode(operator, NEW_SESSION, bytes32("new"), keccak256("Southern GPUs"), registry.nonces(operator), DEADLINE)
             );
         } else if (index == SET_OFFER) {
             act.name = "setOfferBySig";
-            act.words = _offerWords(0);
+            act.words = _offerWords(registry.nonces(operator));
         } else if (index == END_OFFER) {
             vm.prank(operator);
             registry.setOffer(MODEL, 2, 5);
             act.name = "endOfferBySig";
-            act.words = _words("EndOffer(address operator,bytes32 modelId,uint256 nonce,uint256 deadline)", abi.encode(operator, MODEL, 0, DEADLINE));
+            act.words = _words("EndOffer(address operator,bytes32 modelId,uint256 nonce,uint256 deadline)", abi.encode(operator, MODEL, registry.nonces(operator), DEADLINE));
         } else if (index == START_UNSTAKING) {
             act.name = "startUnstakingBySig";
             act.words = _words(
-                "StartUnstaking(address operator,uint128 amount,uint256 nonce,uint256 deadline)", abi.encode(operator, STAKE, 0, DEADLINE)
+                "StartUnstaking(address operator,uint128 amount,uint256 nonce,uint256 deadline)", abi.encode(operator, STAKE, registry.nonces(operator), DEADLINE)
             );
         } else {
             vm.prank(operator);
             registry.startUnstaking(STAKE);
             vm.warp(block.timestamp + 1 days);
             act.name = "unstakeBySig";
-            act.words = _words("Unstake(address operator,address to,uint256 nonce,uint256 deadline)", abi.encode(operator, TO, 0, DEADLINE));
+            act.words = _words("Unstake(address operator,address to,uint256 nonce,uint256 deadline)", abi.encode(operator, TO, registry.nonces(operator), DEADLINE));
         }
     }
 
@@ -106,9 +106,36 @@ contract ProviderSignaturesTest is SignatureAttacks {
         registry.startUnstakingBySig(operator, STAKE, DEADLINE, _signWith(KEY, _prepare(START_UNSTAKING)));
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderSignatureInvalid.selector, operator));
         registry.setOfferBySig(operator, MODEL, 2, 5, DEADLINE, heldBack);
-        act.words = _offerWords(1);
+        act.words = _offerWords(registry.nonces(operator));
         registry.setOfferBySig(operator, MODEL, 2, 5, DEADLINE, _signWith(KEY, act));
         vm.assertEq(registry.offer(operator, MODEL).unitPrice, 5);
+    }
+
+    /// The operator's own transaction is a next act like any other, whichever of them it is.
+    function test_SetOfferBySig_HeldBackDiesWithADirectActToo() public {
+        bytes[5] memory acts = [
+            abi.encodeCall(IProviderRegistry.register, (NEW_SESSION, "new", "Southern GPUs")),
+            abi.encodeCall(IProviderRegistry.setOffer, (MODEL, 2, 50)),
+            abi.encodeCall(IProviderRegistry.endOffer, (MODEL)),
+            abi.encodeCall(IProviderRegistry.startUnstaking, (STAKE)),
+            abi.encodeCall(IProviderRegistry.unstake, (TO))
+        ];
+        vm.startPrank(operator);
+        registry.setOffer(MODEL, 2, 50);
+        registry.startUnstaking(1);
+        vm.stopPrank();
+        vm.warp(START + 1 days);
+        for (uint256 i = 0; i < acts.length; ++i) {
+            uint256 before = vm.snapshotState();
+            bytes memory heldBack = _signWith(KEY, _prepare(SET_OFFER));
+            vm.prank(operator);
+            (bool ok,) = address(registry).call(acts[i]);
+            vm.assertTrue(ok, "the direct act");
+            vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderSignatureInvalid.selector, operator));
+            registry.setOfferBySig(operator, MODEL, 2, 5, DEADLINE, heldBack);
+            vm.revertToState(before);
+            vm.warp(START + 1 days);
+        }
     }
 
     // Staking is signed for the token (EIP-3009).
@@ -148,7 +175,7 @@ contract ProviderSignaturesTest is SignatureAttacks {
     function test_ActsBySig_RevertWhen_NeverRegistered() public {
         Act memory act = _prepare(START_UNSTAKING);
         address nobody = vm.addr(0x0C);
-        act.words[1] = bytes32(uint256(uint160(nobody)));
+        (act.words[1], act.words[3]) = (bytes32(uint256(uint160(nobody))), bytes32(0));
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.ProviderUnknown.selector, nobody));
         registry.startUnstakingBySig(nobody, STAKE, DEADLINE, _signWith(0x0C, act));
     }
