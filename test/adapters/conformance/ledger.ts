@@ -1,6 +1,7 @@
 import { beforeAll, describe } from 'vitest'
 import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
+import { ledgerExtending } from './ledger-extending.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
@@ -21,6 +22,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerParallel(() => opened)
     ledgerSettling(() => opened)
     ledgerLimits(() => opened)
+    ledgerExtending(() => opened)
     ledgerUsage(() => opened)
     ledgerHistories(() => opened)
     ledgerMirror(() => opened.ledger)
