@@ -53,6 +53,7 @@ describe('a plan of steps', () => {
   it('counts after each step what the request cut there would count, and in the end what the whole does', () => {
     fc.assert(
       fc.property(inputs, size, fc.constantFrom(...unitNames), (given, size, unit) => {
+        fc.pre(unit !== 'kilochar' || given[0]?.datatype === 'BYTES')
         const plan = planOf({ steps: { size }, unit }, given)
         expect(plan.unitsAfter(0)).toBe(0n)
         const cuts: Tensor[][] = []
