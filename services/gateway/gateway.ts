@@ -25,10 +25,14 @@ import { keyRoutes } from './routes/keys.ts'
 import { receiptRoutes } from './routes/receipts.ts'
 import { relayRoutes } from './routes/relay.ts'
 import { usageRoutes } from './routes/usage.ts'
+import { voucherRoutes } from './routes/vouchers.ts'
 import { configOf, openSessionBook } from './session-book.ts'
+import { commitLeftovers, openStreamDesk } from './streams/desk.ts'
 import { openVault } from './vault.ts'
 
 const PURPOSES_AGE_MS = 10_000
+/** For whoever reads a stream to take a step. */
+const PATIENCE_MS = 30_000
 
 export interface GatewayParts {
   chain: Chain
@@ -54,6 +58,9 @@ export async function openGateway(
   const collector = config.collector.address.toLowerCase()
   const vault = openVault(config.masterKeys)
   const owner = `gateway:${collector}:${config.host}:${config.port}`
+  const delivered = await commitLeftovers(ledger, { owner, log })
+  if (delivered > 0)
+    log.warn({ event: 'streams.committed', count: delivered, why: 'cut by the end of an earlier run of this gateway' })
   const leftovers = await ledger.releaseLeftovers(owner)
   if (leftovers > 0) log.warn({ event: 'reservations.released', count: leftovers, why: 'left by an earlier run of this gateway' })
 
@@ -62,6 +69,9 @@ export async function openGateway(
   const { answerSeconds, masterKeys, repeatWaitMs: waitMs } = config
   const forgetting = openForgetting({ ledger, answerSeconds, clock, log })
   const repeats = openRepeats({ ledger, masterKeys, keep: answerSeconds > 0, waitMs })
+  const { jobTimeoutMs, streamSeconds, topUpSeconds } = config
+  const limits = { wholeMs: 1000 * streamSeconds, stepMs: jobTimeoutMs, patienceMs: PATIENCE_MS, topUpMs: 1000 * topUpSeconds }
+  const streams = openStreamDesk({ ledger, limits, log })
   const sessions = openSessionBook({ vault, escrow, token, collector, clock })
   const payers = openPayerBook({ ledger, sessions, vault, escrow, clock })
   const callers = openCallers({ ledger, payers })
@@ -90,13 +100,15 @@ export async function openGateway(
     signReceipt: openSigner(config.collector.privateKey),
     escrow,
     owner,
-    jobTimeoutMs: config.jobTimeoutMs,
+    jobTimeoutMs,
+    streams,
     log,
   }
 
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
   inferRoutes(app, { shop, rails })
+  voucherRoutes(app, { shop })
   embeddingRoutes(app, { shop })
   const ours = (account: AccountConfig) => configOf(account, collector)
   accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, escrow, token, clock, ours })
@@ -110,9 +122,11 @@ export async function openGateway(
   return {
     app,
     async [Symbol.asyncDispose]() {
+      streams.close()
       await app.close()
       await publisher[Symbol.asyncDispose]()
       await forgetting[Symbol.asyncDispose]()
+      await streams[Symbol.asyncDispose]()
       await releases[Symbol.asyncDispose]()
     },
   }

@@ -4,6 +4,7 @@ import { GranaryError } from '../../core/errors.ts'
 import { challengeOf, type Rails } from '../challenge.ts'
 import { type Shop, takeOrder } from '../order.ts'
 import { sell } from '../sale.ts'
+import { sellInSteps, wantsSteps } from '../streams/sale-in-steps.ts'
 
 /** POST /v1/infer: the paid route. Without a credential it answers 402 with the price of this very request. */
 export function inferRoutes(app: FastifyInstance, { shop, rails }: { shop: Shop; rails: Rails }): void {
@@ -20,6 +21,7 @@ export function inferRoutes(app: FastifyInstance, { shop, rails }: { shop: Shop;
     }
     if (!payer) return challenge(new GranaryError('payment.required', 'This inference costs money and no payment came with it.'))
     try {
+      if (wantsSteps(body, request.headers.accept)) return await sellInSteps(shop, order, { payer, reply })
       const { answer, repeated } = await sell(shop, order, payer)
       if (repeated) reply.header('idempotent-replayed', 'true')
       return reply.type('application/json').send(Buffer.from(answer))
