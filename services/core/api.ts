@@ -171,14 +171,16 @@ export interface StepEvent {
   index: number
   /** Steps of the whole answer. */
   of: number
-  /** Of this step and all before it. */
+  /** Of this step and all before it, and what they cost. */
   units: string
+  cost: string
   outputs: InferAnswer['outputs']
 }
 
 export interface TopUpEvent {
   id: string
-  /** What the next steps will cost beyond what is reserved. */
+  /** For this answer so far, and what the next steps will cost beyond that. */
+  reserved: string
   required: string
   /** The least ceiling with which the stream goes on, to be posted as a voucher to `post`. */
   signAtLeast: string

@@ -19,10 +19,10 @@ interface Running {
 export interface RunningCommitment {
   /** Throws `provider.failed` when a step has other outputs than the ones before it. */
   add(outputs: readonly Tensor[]): void
-  value(): string
+  value(salt: string): string
 }
 
-export function openCommitment(salt: string): RunningCommitment {
+export function openCommitment(): RunningCommitment {
   const running = new Map<string, Running>()
   let steps = 0
   return {
@@ -41,7 +41,7 @@ export function openCommitment(salt: string): RunningCommitment {
       }
       steps += 1
     },
-    value() {
+    value(salt) {
       const parts = [...running]
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .flatMap(([name, { datatype, rows, row, digest }]) => [

@@ -21,7 +21,7 @@ export async function* answerInSteps(
   const { jobId, modelId, purpose, jurisdiction, consentBlock, unitPrice } = job
   const sign = openSigner(answering.wallet.privateKey)
   const inputCommitment = commitTensors(job.inputs, job.inputSalt)
-  const commitment = openCommitment(job.outputSalt)
+  const commitment = openCommitment()
   let carried: readonly Tensor[] = []
   let micros = 0
   for (let index = 0; index < plan.steps; index += 1) {
@@ -36,7 +36,7 @@ export async function* answerInSteps(
     commitment.add(outputs)
     const receipt: JobReceipt = {
       ...{ jobId, modelId, provider, purpose, consentBlock, inputCommitment, servedAt, unitPrice },
-      outputCommitment: commitment.value(),
+      outputCommitment: commitment.value(job.outputSalt),
       units: plan.unitsAfter(index + 1),
       computeMicros: Math.min(MAX_MICROS, Math.max(0, Math.round(micros))),
     }

@@ -90,12 +90,12 @@ describe('a running commitment', () => {
     fc.assert(
       fc.property(inputs, size, (given, size) => {
         const plan = planOf({ steps: { size }, unit: 'row' }, given)
-        const commitment = openCommitment(salt)
+        const commitment = openCommitment()
         const steps: Tensor[][] = []
         for (let step = 0; step < plan.steps; step += 1) {
           steps.push(plan.inputsOf(step))
           commitment.add(plan.inputsOf(step).reverse())
-          expect(commitment.value()).toBe(commitTensors(joined(steps), salt))
+          expect(commitment.value(salt)).toBe(commitTensors(joined(steps), salt))
         }
       }),
     )
@@ -112,7 +112,7 @@ describe('a running commitment', () => {
       [floatTensor('a', new Float32Array(1), []), floatTensor('b', new Float32Array(4), [2, 2])],
     ]
     for (const other of others) {
-      const commitment = openCommitment(salt)
+      const commitment = openCommitment()
       commitment.add(first)
       expect(() => commitment.add(other)).toThrow(/other outputs/)
     }

@@ -38,7 +38,7 @@ export class StepStream implements JobStream {
     this.#parts = parts
     this.#granted = parts.granted
     this.#inputCommitment = commitTensors(parts.job.inputs, parts.job.inputSalt)
-    this.#commitment = openCommitment(parts.job.outputSalt)
+    this.#commitment = openCommitment()
   }
 
   get ended(): boolean {
@@ -72,7 +72,7 @@ export class StepStream implements JobStream {
     const flaw = flawOf(step, {
       ...{ jobId, modelId, provider, purpose, consentBlock, unitPrice },
       inputCommitment: this.#inputCommitment,
-      outputCommitment: this.#commitment.value(),
+      outputCommitment: this.#commitment.value(job.outputSalt),
       units: plan.unitsAfter(index + 1),
     })
     if (flaw !== null) return flaw

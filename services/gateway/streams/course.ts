@@ -59,6 +59,7 @@ export class Course {
       const { required, signAtLeast } = shortage.evidence
       const topUp: TopUpEvent = {
         id: sale.requestId,
+        reserved: room.reserved.toString(),
         required: String(required),
         signAtLeast: String(signAtLeast),
         post: '/v1/vouchers',
@@ -82,6 +83,7 @@ export class Course {
       index,
       of: plan.steps,
       units: receipt.units.toString(),
+      cost: priceOf(receipt.units, receipt.unitPrice).toString(),
       outputs: outputs.map(toJsonTensor),
     }
     if (!(await client.send('step', event))) return false

@@ -46,6 +46,10 @@ export class StreamRoom {
     return this.#stepsFor(this.#reserved)
   }
 
+  get reserved(): bigint {
+    return this.#reserved
+  }
+
   /** Before the first step: as much as there is money for. */
   async prepare(): Promise<void> {
     await this.#grow(AHEAD_STEPS)

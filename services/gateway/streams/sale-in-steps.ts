@@ -74,7 +74,7 @@ function clientOf({ streams }: Shop, reply: FastifyReply, headers: Record<string
 async function giveWhole(shop: Shop, reply: FastifyReply, sold: { answer: Uint8Array; repeated: boolean }): Promise<void> {
   const client = clientOf(shop, reply, sold.repeated ? { 'idempotent-replayed': 'true' } : {})
   const { outputs, ...answer } = JSON.parse(Buffer.from(sold.answer).toString('utf8')) as InferAnswer
-  const step: StepEvent = { id: answer.id, index: 0, of: 1, units: answer.units, outputs }
+  const step: StepEvent = { id: answer.id, index: 0, of: 1, units: answer.units, cost: answer.charged, outputs }
   await client.send('step', step)
   await client.send('receipt', { ...answer, steps: 1, of: 1 } satisfies ReceiptEvent)
   client.end()
