@@ -14,6 +14,7 @@ const NAMES: Record<string, string> = {
   ProviderRegistry: 'ProviderRegistry',
   InferenceEscrow: 'InferenceEscrow',
   RoyaltyLedger: 'RoyaltyLedger',
+  X402Router: 'X402Router',
   Membership: 'Membership',
   CooperativeParameters: 'CooperativeParameters',
   CooperativeGovernor: 'CooperativeGovernor',

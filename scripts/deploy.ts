@@ -25,7 +25,7 @@ import {
   requireToken,
 } from './deploy/preflight.ts'
 
-const root = path.resolve(import.meta.dirname, '..')
+export const root = path.resolve(import.meta.dirname, '..')
 // Of Ignition's HHE10410.
 const TRANSACTION_LOST = 10_410
 const MAX_LOST = 16
@@ -107,7 +107,7 @@ function moduleParameters({
 type Execution = Parameters<typeof deploy>[0] & { deploymentDir: string }
 
 /** Ignition stops at a transaction that it prepared but never saw sent; what was signed is sent again, the rest starts over. */
-async function deployOrGoOn(signer: LocalSigner, execution: Execution): Promise<DeploymentResult> {
+export async function deployOrGoOn(signer: LocalSigner, execution: Execution): Promise<DeploymentResult> {
   const { deploymentDir, artifactResolver } = execution
   for (let attempt = 0; ; attempt++) {
     try {
@@ -134,7 +134,7 @@ function interrupted(cause: unknown): GranaryError {
 }
 
 /** What a wiped chain left behind must not pass for a deployment. */
-async function requireSameChain({ request, deploymentDir }: { request: Request; deploymentDir: string }) {
+export async function requireSameChain({ request, deploymentDir }: { request: Request; deploymentDir: string }) {
   const file = path.join(deploymentDir, 'deployed_addresses.json')
   if (!existsSync(file)) return
   for (const [name, address] of Object.entries(JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>)) {
@@ -147,12 +147,12 @@ async function requireSameChain({ request, deploymentDir }: { request: Request; 
   }
 }
 
-async function requireFunds(request: Request, address: string) {
+export async function requireFunds(request: Request, address: string) {
   const balance = BigInt(String(await request({ method: 'eth_getBalance', params: [address, 'latest'] })))
   if (balance === 0n) throw new GranaryError('config.invalid', 'The deployer has no coins to pay for gas.', { address })
 }
 
-function requireKey(key: string): string {
+export function requireKey(key: string): string {
   if (isHexString(key, 32)) return key
   throw new GranaryError('config.invalid', 'The deployer key must be 32 bytes in hex with 0x.')
 }
@@ -167,7 +167,7 @@ async function markStart({ request, deploymentDir }: { request: Request; deploym
   return block
 }
 
-function contractsOf(result: DeploymentResult): Record<string, string> {
+export function contractsOf(result: DeploymentResult): Record<string, string> {
   if (result.type === DeploymentResultType.SUCCESSFUL_DEPLOYMENT) {
     return Object.fromEntries(Object.values(result.contracts).map(({ contractName, address }) => [contractName, address]))
   }
@@ -182,13 +182,13 @@ function requireDeployed(address: string | undefined): string {
 }
 
 /** Readers see the old file or the new one, never half of one. */
-function replaceFile(file: string, content: string) {
+export function replaceFile(file: string, content: string) {
   writeFileSync(`${file}.new`, content, { flush: true })
   renameSync(`${file}.new`, file)
 }
 
 /** Reads what `hardhat build` wrote; every contract has the name of its file. */
-function builtArtifacts(folder: string): ArtifactResolver {
+export function builtArtifacts(folder: string): ArtifactResolver {
   const loadArtifact = async (name: string): Promise<Artifact> => {
     const file = path.join(folder, 'contracts', `${name}.sol`, `${name}.json`)
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Artifact

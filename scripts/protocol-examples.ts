@@ -6,6 +6,7 @@ import { receiptsRoot } from '../services/core/merkle.ts'
 import { type ContractName, digestOf, type MessageValue, messages, structHashOf, typedData } from '../services/core/messages.ts'
 import { deriveMacKey, macOf, x25519PublicKey } from '../services/core/sessions.ts'
 import { commitTensors, textTensor } from '../services/core/tensors.ts'
+import { exactRequirements, paymentResponse } from '../services/core/x402.ts'
 
 /**
  * The byte-exact examples of docs/PROTOCOL.md. `node scripts/protocol-examples.ts --write` puts them into the page, between
@@ -34,6 +35,7 @@ const contracts: Record<ContractName, string> = {
   Membership: address('a6'),
   CooperativeGovernor: address('a7'),
   Token: token,
+  X402Router: address('a8'),
 }
 const escrow = { chainId: CHAIN_ID, address: contracts.InferenceEscrow }
 const account = { payer: signer, collector, thawSeconds: 120, salt }
@@ -103,6 +105,7 @@ const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string,
     JobReceipt: job,
     Receipt: receipt,
   },
+  X402Router: { Sweep: { total: 400n }, Refund: { from: signer, nonce: word('15'), amount: 400n } },
   ProviderRegistry: {
     WorkerHello: { sessionKey: signer, challenge: word('12'), gateway: collector },
     RegisterProvider: {
@@ -151,6 +154,14 @@ const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string,
       validAfter: 0n,
       validBefore: deadline,
       nonce: depositNonceOf(accountId, word('14')),
+    },
+    TransferWithAuthorization: {
+      from: signer,
+      to: contracts.X402Router,
+      value: 400n,
+      validAfter: 0n,
+      validBefore: deadline,
+      nonce: word('15'),
     },
   },
 }
@@ -209,8 +220,29 @@ function derivedExamples(): string[] {
     mac: { ...request, body, mac: macOf(macKey, { ...request, body: new TextEncoder().encode(body) }) },
     inputCommitment: { tensor: 'text, BYTES, [1], ["hello"]', salt: word('05'), commitment: job.inputCommitment },
     receiptsRoot: { heads, root: receiptsRoot(heads) },
+    x402: x402Example(),
   }
   return ['### Derived values', `\`\`\`json\n${toJson(facts)}\n\`\`\``]
+}
+
+/** A payment over the authorization above, and what the answer says of it, as the headers have them. */
+function x402Example() {
+  const payment = { chainId: CHAIN_ID, address: token, name: 'Granary Test Dollar', version: '1' }
+  const rail = { token: payment, router: contracts.X402Router, maxTimeoutSeconds: 90 }
+  const value = values.Token.TransferWithAuthorization
+  const signature = wallet.signingKey.sign(digestOf('Token', 'TransferWithAuthorization', payment, value)).serialized
+  const authorization = Object.fromEntries(Object.entries(value).map(([name, field]) => [name, String(field)]))
+  const payload = {
+    x402Version: 2,
+    accepted: exactRequirements(rail, 400n),
+    payload: { signature, authorization },
+    extensions: { 'payment-identifier': { info: { required: false, id: 'pay_0123456789abcdef' } } },
+  }
+  return {
+    payload,
+    'payment-signature': btoa(JSON.stringify(payload)),
+    'payment-response': paymentResponse({ rail, payer: signer, transaction: word('16') }),
+  }
 }
 
 function firstOf(contract: ContractName): never {

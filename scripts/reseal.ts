@@ -1,7 +1,7 @@
 import { openLedger } from '../services/adapters/ledger/prisma-ledger.ts'
 import { openLog } from '../services/adapters/log.ts'
 import { masterKeys, text } from '../services/adapters/settings.ts'
-import { resealAll } from '../services/gateway/resealing.ts'
+import { type Count, resealAll } from '../services/gateway/resealing.ts'
 
 /**
  * Replaces the master key: seals everything in DATABASE_URL anew under GRANARY_MASTER_KEY_FILE (or GRANARY_MASTER_KEY), opening
@@ -12,13 +12,18 @@ await using ledger = await openLedger({
   url: text(process.env, 'DATABASE_URL'),
   log: openLog({ process: 'reseal', level: 'error' }),
 })
-const { resealed, current, failed, answersLeft, lastAnswerReservedAt } = await resealAll(ledger, keys)
-console.log(`${resealed} escrow keys sealed anew, ${current} were already, ${failed.length} could not be opened`)
-for (const keyId of failed) console.error(`not opened by any of the ${keys.length} master keys: API key ${keyId}`)
+const { escrowKeys, deliveries, answersLeft, lastAnswerReservedAt } = await resealAll(ledger, keys)
+report('escrow keys', 'API key', escrowKeys)
+report('deliveries under way', 'request', deliveries)
 if (answersLeft > 0) {
   const last = new Date(Number(lastAnswerReservedAt) * 1000).toISOString()
   console.log(
     `${answersLeft} stored answers are under another master key, the last of ${last}: keep that key until they are forgotten`,
   )
 }
-process.exitCode = failed.length === 0 ? 0 : 1
+process.exitCode = escrowKeys.failed.length + deliveries.failed.length === 0 ? 0 : 1
+
+function report(what: string, of: string, { resealed, current, failed }: Count) {
+  console.log(`${resealed} ${what} sealed anew, ${current} were already, ${failed.length} could not be opened`)
+  for (const id of failed) console.error(`not opened by any of the ${keys.length} master keys: ${of} ${id}`)
+}

@@ -44,7 +44,7 @@ const callArguments: Record<string, (value: MessageValue) => unknown[]> = {
 }
 
 /** OpenZeppelin's and the token's own messages have no hash function of ours. */
-const elsewhere = ['CooperativeGovernor.Ballot', 'Token.ReceiveWithAuthorization']
+const elsewhere = ['CooperativeGovernor.Ballot', 'Token.ReceiveWithAuthorization', 'Token.TransferWithAuthorization']
 
 describe('every message', () => {
   let connection: Connection

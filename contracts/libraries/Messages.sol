@@ -172,6 +172,18 @@ library Messages {
         return keccak256(abi.encode(RECEIPT, receipt));
     }
 
+    // ---------------------------------------------------------------- X402Router
+    bytes32 internal constant SWEEP = keccak256("Sweep(uint128 total)");
+    bytes32 internal constant REFUND = keccak256("Refund(address from,bytes32 nonce,uint128 amount)");
+
+    function hashSweep(uint128 total) internal pure returns (bytes32) {
+        return keccak256(abi.encode(SWEEP, total));
+    }
+
+    function hashRefund(address from, bytes32 nonce, uint128 amount) internal pure returns (bytes32) {
+        return keccak256(abi.encode(REFUND, from, nonce, amount));
+    }
+
     // ---------------------------------------------------------------- ProviderRegistry
     bytes32 internal constant WORKER_HELLO = keccak256("WorkerHello(address sessionKey,bytes32 challenge,address gateway)");
     bytes32 internal constant REGISTER_PROVIDER = keccak256(

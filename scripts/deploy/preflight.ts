@@ -157,11 +157,11 @@ function requirePurposes(purposes: unknown) {
   }
 }
 
-function requireAccount(name: string, account: string): string {
+export function requireAccount(name: string, account: string): string {
   if (isAddress(account) && getAddress(account) !== ZeroAddress) return getAddress(account)
   throw invalid(`${name}: ${account} is not an account's address.`)
 }
 
-function invalid(message: string, evidence: { cause?: unknown; [fact: string]: unknown } = {}): GranaryError {
+export function invalid(message: string, evidence: { cause?: unknown; [fact: string]: unknown } = {}): GranaryError {
   return new GranaryError('config.invalid', message, evidence)
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { JsonRpcProvider, parseEther, Wallet } from 'ethers'
 import type { Log } from '../../services/adapters/log.ts'
 import { deployCooperative } from '../deploy.ts'
+import { deployRouter } from '../deploy-router.ts'
 import { readJsonFile, writeWhole } from './files.ts'
 import { DEV_ACCOUNT_KEY, type LocalKeys } from './keys.ts'
 
@@ -31,19 +32,32 @@ export async function openDeployment(options: {
   try {
     await handOutGas(provider, keys)
     const known = readJsonFile(file) as LocalDeployment | null
-    if (known !== null && (await hasCode(provider, known))) return known
+    const found = known !== null && (await hasCode(provider, known)) ? known : null
+    if (found?.contracts.X402Router) return found
     onProgress('Deploying the contracts')
-    const deployment = await deployCooperative({
+    const deployment =
+      found ??
+      (await deployCooperative({
+        rpcUrl,
+        deployerKey: keys.deployer.key,
+        genesis: [1, 2, 3, 4, 5].map((number) => keys[`member-${number as 1 | 2 | 3 | 4 | 5}`].address),
+        registrar: keys.registrar.address,
+        guardian: keys.guardian.address,
+        deploymentDir: join(dir, 'deployment'),
+        log: (line) => log.info({ event: 'deploy', line }),
+      }))
+    const X402Router = await deployRouter({
       rpcUrl,
       deployerKey: keys.deployer.key,
-      genesis: [1, 2, 3, 4, 5].map((number) => keys[`member-${number as 1 | 2 | 3 | 4 | 5}`].address),
-      registrar: keys.registrar.address,
-      guardian: keys.guardian.address,
-      deploymentDir: join(dir, 'deployment'),
+      deploymentDir: join(dir, 'deployment-router'),
+      chainId: deployment.chainId,
+      escrow: deployment.contracts.InferenceEscrow ?? '',
+      collector: keys.collector.address,
       log: (line) => log.info({ event: 'deploy', line }),
     })
-    writeWhole(file, JSON.stringify(deployment, null, 2))
-    return deployment
+    const all = { ...deployment, contracts: { ...deployment.contracts, X402Router } }
+    writeWhole(file, JSON.stringify(all, null, 2))
+    return all
   } finally {
     provider.destroy()
   }
@@ -56,7 +70,7 @@ export function deploymentPath(dir: string): string {
 /** For a chain that started anew. */
 export function forgetDeployment(dir: string): void {
   rmSync(deploymentPath(dir), { force: true })
-  rmSync(join(dir, 'deployment'), { recursive: true, force: true })
+  for (const journal of ['deployment', 'deployment-router']) rmSync(join(dir, journal), { recursive: true, force: true })
 }
 
 async function hasCode(provider: JsonRpcProvider, { token, contracts }: LocalDeployment): Promise<boolean> {

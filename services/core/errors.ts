@@ -21,6 +21,21 @@ const table = {
     retryable: false,
     hint: 'The budget of this key or account is used up: wait until it resets, or let the payer raise it.',
   },
+  'payment.invalid': {
+    status: 402,
+    retryable: false,
+    hint: 'Sign a new x402 payment for exactly what the 402 lists; nothing was charged.',
+  },
+  'payment.unsettled': {
+    status: 402,
+    retryable: false,
+    hint: 'The chain refused the payment: nothing was charged. Sign a new one, from an account that holds enough.',
+  },
+  'payment.pending': {
+    status: 503,
+    retryable: true,
+    hint: 'The payment is on its way to the chain: send the very same one again for the answer; it is charged once at most.',
+  },
   'voucher.forged': {
     status: 402,
     retryable: false,

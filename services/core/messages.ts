@@ -100,6 +100,11 @@ export const messages = {
       field('previousHead', 'bytes32'),
     ],
   },
+  X402Router: {
+    // Of the collector or the house account's key.
+    Sweep: [field('total', 'uint128')],
+    Refund: [field('from', 'address'), field('nonce', 'bytes32'), field('amount', 'uint128')],
+  },
   ProviderRegistry: {
     WorkerHello: [field('sessionKey', 'address'), field('challenge', 'bytes32'), field('gateway', 'address')],
     RegisterProvider: [
@@ -164,15 +169,9 @@ export const messages = {
     CancelProposal: [field('proposalId', 'uint256')],
   },
   Token: {
-    // EIP-3009.
-    ReceiveWithAuthorization: [
-      field('from', 'address'),
-      field('to', 'address'),
-      field('value', 'uint256'),
-      field('validAfter', 'uint256'),
-      field('validBefore', 'uint256'),
-      field('nonce', 'bytes32'),
-    ],
+    // EIP-3009: deposits, and x402 payments to the router.
+    ReceiveWithAuthorization: authorization(),
+    TransferWithAuthorization: authorization(),
   },
 } as const satisfies Record<string, Record<string, readonly TypedDataField[]>>
 
@@ -246,6 +245,17 @@ export function signerOf(digest: string, signature: string): string | null {
 
 export function domainOf(contract: ContractName, { chainId, address, name, version }: Verifier): TypedDataDomain {
   return { name: name ?? `Granary ${contract}`, version: version ?? '1', chainId, verifyingContract: address }
+}
+
+function authorization(): TypedDataField[] {
+  return [
+    field('from', 'address'),
+    field('to', 'address'),
+    field('value', 'uint256'),
+    field('validAfter', 'uint256'),
+    field('validBefore', 'uint256'),
+    field('nonce', 'bytes32'),
+  ]
 }
 
 function field(name: string, type: string): TypedDataField {

@@ -61,6 +61,12 @@ export interface Chain extends AsyncDisposable {
   block(number: number): Promise<Head | null>
   /** All events of our contracts in the closed range, in order. */
   events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** Events of one kind, of one of our contracts or of the token, by its indexed arguments, in the closed range, in order. */
+  find(
+    event: { contract: string; name: string; args: Readonly<Record<string, string>> },
+    fromBlock: number,
+    toBlock: number,
+  ): Promise<ChainEvent[]>
   /** The call of ours that a transaction made; null when it is unknown or went through a contract that is not ours. */
   callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
@@ -74,8 +80,11 @@ export interface Chain extends AsyncDisposable {
   outcome(hash: string): Promise<TransactionOutcome | null>
   /** What a unit of gas costs now, in wei: base fee and tip. */
   gasPrice(): Promise<bigint>
-  /** prepare, broadcast and wait for `confirmations` (default 1). */
-  submit(call: Call, options?: { confirmations?: number; timeoutMs?: number }): Promise<TransactionOutcome>
+  /** prepare, broadcast and wait for `confirmations` (default 1); `signed` is awaited before the broadcast. */
+  submit(
+    call: Call,
+    options?: { confirmations?: number; timeoutMs?: number; signed?: (transaction: SignedTransaction) => Promise<void> },
+  ): Promise<TransactionOutcome>
   /** The address that pays gas here; null for a read-only adapter. */
   readonly sender: string | null
 }
@@ -414,6 +423,10 @@ export interface SealedLedger {
   sealedKeys(options: { after: string; limit: number }): Promise<{ keyId: string; sealed: string }[]>
   /** False when it is not `from` any more. */
   resealKey(keyId: string, change: { from: string; to: string }): Promise<boolean>
+  /** What jobs delivered whose payments are under way, in the order of requestId. */
+  sealedDeliveries(options: { after: string; limit: number }): Promise<{ requestId: string; sealed: Uint8Array }[]>
+  /** False when it is not `from` any more. */
+  resealDelivery(requestId: string, change: { from: Uint8Array; to: Uint8Array }): Promise<boolean>
   /** Stored answers whose first bytes are not these, and when the last of them was reserved. */
   answersNotUnder(prefix: Uint8Array): Promise<{ count: number; lastReservedAt: number | null }>
 }
@@ -553,6 +566,78 @@ export interface PublishingLedger {
   receipts(accountId: string, options: { limit: number; before?: bigint }): Promise<StoredReceipt[]>
 }
 
+/**
+ * An x402 payment beside its request. RESERVED: the job runs, nothing was sent. SENT: signed for broadcast, its outcome open.
+ * SETTLED: its money is at the router. RELEASED: its job failed, or the chain refused it; as long as it is valid, anyone may
+ * still submit it. RETURNING: what is left of it is on its way back; RETURNED: it is there. CLOSED: nothing came, nothing can.
+ */
+export type PaymentState = 'RESERVED' | 'SENT' | 'SETTLED' | 'RELEASED' | 'RETURNING' | 'RETURNED' | 'CLOSED'
+
+/** An EIP-3009 authorization is known by its payer and nonce. */
+export interface PaymentId {
+  payer: string
+  nonce: string
+}
+
+export interface NewPayment extends PaymentId {
+  router: string
+  value: bigint
+  validAfter: number
+  validBefore: number
+  signature: string
+  requestId: string
+  bodyHash: string
+  /** The gateway process that answers for it. */
+  owner: string
+}
+
+export interface Payment extends NewPayment {
+  state: PaymentState
+  transaction: SignedTransaction | null
+  /** The transaction that moved the money, whoever sent it. */
+  settledIn: string | null
+  /** Until the request is committed: what its job delivered, sealed. */
+  delivery: Uint8Array | null
+  /** Of its request, null until that is reserved; its identity is what it was reserved under. */
+  requestState: RequestState | null
+  requestIdentity: string | null
+  charged: bigint
+  reason: string | null
+}
+
+export interface PaymentLedger {
+  /** An account whose money comes with each request: the deposit does not limit its reservations, and its receipts wait for it. */
+  openHouse(accountId: string, config: AccountConfig): Promise<void>
+  /**
+   * One live payment for each authorization; a released one may be tried again. All that a payer has open, or has settled since
+   * its balance was read at a block, must fit that balance; null where the money is at the router already.
+   */
+  openPayment(
+    payment: NewPayment,
+    funds: { balance: bigint; block: number } | null,
+  ): Promise<{ ok: true } | { ok: false; reason: 'taken' } | { ok: false; reason: 'insufficient'; open: bigint }>
+  payment(id: PaymentId): Promise<Payment | null>
+  paymentOf(requestId: string): Promise<Payment | null>
+  /** The one whose request runs or was answered under this identity. */
+  paymentFor(accountId: string, identity: string): Promise<Payment | null>
+  /** The job is done, its answer not yet made. */
+  paymentDelivered(id: PaymentId, delivery: Uint8Array): Promise<void>
+  /** Before the broadcast. */
+  paymentSent(id: PaymentId, transaction: SignedTransaction): Promise<void>
+  paymentSettled(id: PaymentId, settled: { transaction: string; block: number }): Promise<void>
+  /** The request is committed. */
+  paymentAnswered(id: PaymentId): Promise<void>
+  releasePayment(id: PaymentId, reason: string): Promise<void>
+  /** Those of one gateway process whose request has not ended. */
+  openPayments(owner: string, limit: number): Promise<Payment[]>
+  /** Final payments of which less than `least` is left are done; returns how many. */
+  closePayments(router: string, least: bigint): Promise<number>
+  /** Of which `least` or more may have to go back: released ones past `endedBefore`, voided ones, and final ones that cost less. */
+  returnable(router: string, options: { endedBefore: number; least: bigint; limit: number }): Promise<Payment[]>
+  /** From RETURNING on, no request can be made with it any more; false when it was not `from` any more. */
+  movePayment(id: PaymentId, change: { from: PaymentState; to: PaymentState; settledIn?: string }): Promise<boolean>
+}
+
 /** A thing of the chain as a view function returned it at a block; null when it does not exist there. */
 export interface Mirror {
   /** An account's state is its balance and its configuration; integers are decimal strings, so that it is JSON. */
@@ -588,7 +673,14 @@ export interface MirrorLedger {
   mirrors(kind: Mirror['kind'], limit: number): Promise<Mirror[]>
 }
 
-export interface Ledger extends SellingLedger, SealedLedger, SettlementLedger, PublishingLedger, MirrorLedger, AsyncDisposable {
+export interface Ledger
+  extends SellingLedger,
+    SealedLedger,
+    PaymentLedger,
+    SettlementLedger,
+    PublishingLedger,
+    MirrorLedger,
+    AsyncDisposable {
   /** Throws `ledger.unavailable` when the database does not answer. */
   ping(): Promise<void>
 }

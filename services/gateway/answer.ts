@@ -3,20 +3,23 @@ import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
 import type { Committed, Job, JobResult } from '../core/ports.ts'
 import { toJsonTensor } from '../core/tensors.ts'
-import { DEFAULT_PURPOSE, type Order, type Shop } from './order.ts'
+import { DEFAULT_PURPOSE, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
 
-/** A delivered job and who pays for it. */
+/** A delivered job and what its answer says of it. */
 export interface Delivered {
-  order: Pick<Order, 'model' | 'body'>
-  payer: Pick<Payer, 'accountId' | 'key'>
+  order: { model: { modelId: string; manifest: { name: string } }; body: { purpose?: string } }
   requestId: string
   result: JobResult
   job: Pick<Job, 'inputSalt' | 'outputSalt'>
 }
 
 /** What the caller gets: outputs, what they cost, and the receipt, which the collector signs here. */
-export function inferAnswer(shop: Pick<Shop, 'signReceipt' | 'escrow'>, delivered: Delivered, committed: Committed): InferAnswer {
+export function inferAnswer(
+  shop: Pick<Shop, 'signReceipt' | 'escrow'>,
+  delivered: Delivered & { payer: Pick<Payer, 'accountId' | 'key'> },
+  committed: Committed,
+): InferAnswer {
   const { order, payer, requestId, result, job } = delivered
   const { receipt, signature, outputs } = result
   return {

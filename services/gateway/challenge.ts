@@ -1,6 +1,7 @@
 import type { InferBody } from '../core/api.ts'
 import type { GranaryError } from '../core/errors.ts'
 import { problemOf } from '../core/errors.ts'
+import { type ExactRail, exactRequirements, paymentExtensions } from '../core/x402.ts'
 
 /** What an unpaid request would cost. */
 export interface Quote {
@@ -8,6 +9,12 @@ export interface Quote {
   units: bigint
   unitPrice: bigint
   max: bigint
+}
+
+/** x402 `exact`, where a router takes it. */
+export interface ExactOffer {
+  rail: ExactRail
+  minPrice: bigint
 }
 
 export interface Rails {
@@ -19,6 +26,7 @@ export interface Rails {
   collector: string
   minThawSeconds: number
   sessionKey: string
+  exact: ExactOffer | null
 }
 
 /**
@@ -27,12 +35,15 @@ export interface Rails {
  */
 export function challengeOf(error: GranaryError, options: { quote: Quote; rails: Rails; url: string; body: InferBody }) {
   const { quote, rails, url, body } = options
+  const { exact } = rails
+  const offered = exact !== null && quote.max >= exact.minPrice ? [exactRequirements(exact.rail, quote.max)] : []
   return {
     ...problemOf(error),
     x402Version: 2,
     error: error.message,
     resource: { url, description: `Inference with ${body.model}`, mimeType: 'application/json' },
     accepts: [
+      ...offered,
       {
         scheme: 'granary-meter',
         network: `eip155:${rails.chainId}`,
@@ -54,6 +65,6 @@ export function challengeOf(error: GranaryError, options: { quote: Quote; rails:
         },
       },
     ],
-    extensions: {},
+    extensions: offered.length > 0 ? paymentExtensions : {},
   }
 }

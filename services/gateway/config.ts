@@ -1,4 +1,4 @@
-import type { Wallet } from 'ethers'
+import { isAddress, type Wallet } from 'ethers'
 import {
   type Deployment,
   deploymentFile,
@@ -9,7 +9,18 @@ import {
   optionalText,
   text,
 } from '../adapters/settings.ts'
+import { GranaryError } from '../core/errors.ts'
 import type { RelaySettings } from './relay.ts'
+
+/** The x402 rail; it is on where the deployment, or GRANARY_X402_ROUTER, names a router of this collector. */
+export interface X402Config {
+  /** The router's KEY. */
+  key: Wallet
+  minPrice: bigint
+  minSweep: bigint
+  minRefund: bigint
+  pollMs: number
+}
 
 export interface GatewayConfig {
   host: string
@@ -25,6 +36,7 @@ export interface GatewayConfig {
   collector: Wallet
   /** Pays gas for relayed acts. */
   relayer: Wallet
+  x402: X402Config
   /** Admits members on development chains; null where a registrar works elsewhere. */
   registrar: Wallet | null
   /** 32 bytes each. The first seals escrow keys and answers and derives the gateway's X25519 key; the others open. */
@@ -51,13 +63,20 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     host: text(env, 'HOST', '127.0.0.1'),
     port: integer(env, 'PORT', { fallback: 8080, least: 0, most: 65_535 }),
     rpcUrl: text(env, 'GRANARY_RPC_URL'),
-    deployment: deploymentFile(env),
+    deployment: withRouter(env, deploymentFile(env)),
     databaseUrl: text(env, 'DATABASE_URL'),
     ipfsRpcUrl,
     contentDir: ipfsRpcUrl === null ? text(env, 'GRANARY_CONTENT_DIR') : '',
     contentListen: [text(env, 'GRANARY_CONTENT_LISTEN', '/ip4/127.0.0.1/tcp/0')],
     collector: keyFile(env, 'GRANARY_KEY_FILE'),
     relayer: keyFile(env, 'GRANARY_RELAYER_KEY_FILE'),
+    x402: {
+      key: keyFile(env, optionalText(env, 'GRANARY_X402_KEY_FILE') === null ? 'GRANARY_KEY_FILE' : 'GRANARY_X402_KEY_FILE'),
+      minPrice: BigInt(integer(env, 'GRANARY_X402_MIN_PRICE', { fallback: 1, least: 1, most: Number.MAX_SAFE_INTEGER })),
+      minSweep: BigInt(integer(env, 'GRANARY_X402_MIN_SWEEP', { fallback: 1, least: 1, most: Number.MAX_SAFE_INTEGER })),
+      minRefund: BigInt(integer(env, 'GRANARY_X402_MIN_REFUND', { fallback: 1, least: 1, most: Number.MAX_SAFE_INTEGER })),
+      pollMs: integer(env, 'GRANARY_X402_POLL_MS', { fallback: 2000, least: 50, most: 3_600_000 }),
+    },
     registrar: optionalText(env, 'GRANARY_REGISTRAR_KEY_FILE') === null ? null : keyFile(env, 'GRANARY_REGISTRAR_KEY_FILE'),
     masterKeys: masterKeys(env),
     answerSeconds: integer(env, 'GRANARY_ANSWER_SECONDS', { fallback: 86_400, least: 0, most: 90 * 86_400 }),
@@ -71,6 +90,14 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     requestsPerMinute: integer(env, 'GRANARY_REQUESTS_PER_MINUTE', { fallback: 12_000, least: 1, most: 10_000_000 }),
     relay: readRelaySettings(env),
   }
+}
+
+/** Routers are a collector's own: a deployment of the cooperative need not name any. */
+function withRouter(env: Environment, deployment: Deployment): Deployment {
+  const router = optionalText(env, 'GRANARY_X402_ROUTER')
+  if (router === null) return deployment
+  if (!isAddress(router)) throw new GranaryError('config.invalid', `GRANARY_X402_ROUTER is no address: ${router}`)
+  return { ...deployment, contracts: { ...deployment.contracts, X402Router: router.toLowerCase() } }
 }
 
 function readRelaySettings(env: Environment): RelaySettings {

@@ -29,6 +29,7 @@ import { voucherRoutes } from './routes/vouchers.ts'
 import { configOf, openSessionBook } from './session-book.ts'
 import { commitLeftovers, openStreamDesk } from './streams/desk.ts'
 import { openVault } from './vault.ts'
+import { openX402 } from './x402/x402.ts'
 
 const PURPOSES_AGE_MS = 10_000
 /** For whoever reads a stream to take a step. */
@@ -78,15 +79,7 @@ export async function openGateway(
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
   const relay = openRelay({ chain, settings: config.relay, clockMs: () => performance.now(), log })
   const settlementSeconds = await chain.read({ contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] })
-  const rails: Rails = {
-    chainId: chain.chainId,
-    token,
-    tokenDomain: await tokenDomainOf(chain),
-    escrow: escrow.address,
-    collector,
-    minThawSeconds: 2 * Number(settlementSeconds),
-    sessionKey: vault.sessionPublicKey,
-  }
+  const tokenDomain = await tokenDomainOf(chain)
   const purposes = openPurposes({ chain, maxAgeMs: PURPOSES_AGE_MS })
   const shop: Shop = {
     ledger,
@@ -105,9 +98,20 @@ export async function openGateway(
     log,
   }
 
+  const x402 = await openX402({ config, chain, shop, token, tokenDomain })
+  const rails: Rails = {
+    chainId: chain.chainId,
+    token,
+    tokenDomain,
+    escrow: escrow.address,
+    collector,
+    minThawSeconds: 2 * Number(settlementSeconds),
+    sessionKey: vault.sessionPublicKey,
+    exact: x402?.offer ?? null,
+  }
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
-  inferRoutes(app, { shop, rails })
+  inferRoutes(app, { shop, rails, exact: x402?.desk ?? null })
   voucherRoutes(app, { shop })
   embeddingRoutes(app, { shop })
   const ours = (account: AccountConfig) => configOf(account, collector)
@@ -127,6 +131,7 @@ export async function openGateway(
       await publisher[Symbol.asyncDispose]()
       await forgetting[Symbol.asyncDispose]()
       await streams[Symbol.asyncDispose]()
+      await x402?.[Symbol.asyncDispose]()
       await releases[Symbol.asyncDispose]()
     },
   }

@@ -55,7 +55,7 @@ export function openPayerBook(options: {
 
   async function identify(request: IncomingRequest): Promise<Payer | null> {
     const authorization = single(request, 'authorization')
-    if (authorization !== null) return byApiKey(authorization, single(request, sessionHeaders.idempotencyKey))
+    if (authorization !== null) return byApiKey(authorization, idempotencyKeyIn(request))
     const sessionId = single(request, sessionHeaders.session)
     return sessionId === null ? null : bySession(request, sessionId)
   }
@@ -78,7 +78,7 @@ export function openPayerBook(options: {
       models,
       purposes,
       jurisdictions,
-      idempotencyKey: checkIdempotencyKey(idempotencyKey),
+      idempotencyKey,
       voucher: null,
       signer: () => vault.open(stored.sealedPrivateKey, stored.keyId),
     }
@@ -90,7 +90,7 @@ export function openPayerBook(options: {
       throw new GranaryError('credential.unknown', 'This session is not known here (any more): open a new one.', {
         session: sessionId,
       })
-    const idempotencyKey = checkIdempotencyKey(single(request, sessionHeaders.idempotencyKey))
+    const idempotencyKey = idempotencyKeyIn(request)
     if (idempotencyKey === null)
       throw new GranaryError('request.malformed', 'Requests of a session need an Idempotency-Key: it makes each MAC unique.')
     const voucherHeader = single(request, sessionHeaders.voucher) ?? ''
@@ -129,14 +129,15 @@ export function readVoucher(header: string, of: { accountId: string; key: string
   return { ...of, ceiling: BigInt(ceiling), usageHead, signature }
 }
 
-function checkIdempotencyKey(value: string | null): string | null {
+export function idempotencyKeyIn(request: Pick<IncomingRequest, 'headers'>): string | null {
+  const value = single(request, sessionHeaders.idempotencyKey)
   if (value !== null && !/^[\x21-\x7e]{1,128}$/.test(value)) {
     throw new GranaryError('request.malformed', 'An Idempotency-Key has 1 to 128 printable characters.')
   }
   return value
 }
 
-function single({ headers }: IncomingRequest, name: string): string | null {
+function single({ headers }: Pick<IncomingRequest, 'headers'>, name: string): string | null {
   const value = headers[name]
   if (value === undefined) return null
   if (Array.isArray(value) || value.length > MAX_HEADER)

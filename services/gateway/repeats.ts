@@ -21,24 +21,6 @@ export function identityOf(of: { accountId: string; key: string; idempotencyKey:
   return { digest: hash('sha256', secret), secret }
 }
 
-/**
- * x402's extension `payment-identifier` as an idempotency key, null when the payment has none. `payer` signed the
- * payment: with one house account for all, it keeps one payer's identifiers from another's.
- */
-export function paymentIdempotencyKey(payment: { extensions?: unknown }, payer: string): string | null {
-  const extensions = payment.extensions
-  if (typeof extensions !== 'object' || extensions === null || !Object.hasOwn(extensions, PAYMENT_IDENTIFIER)) return null
-  const { info } = ((extensions as Record<string, unknown>)[PAYMENT_IDENTIFIER] ?? {}) as { info?: { id?: unknown } | null }
-  const id = info?.id
-  if (id === undefined) return null
-  if (typeof id !== 'string' || !/^[A-Za-z0-9_-]{16,128}$/.test(id)) {
-    throw new GranaryError('request.malformed', 'A payment identifier has 16 to 128 letters, digits, hyphens or underscores.')
-  }
-  return `x402:${payer.toLowerCase()}:${id}`
-}
-
-export const PAYMENT_IDENTIFIER = 'payment-identifier'
-
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
 
 export interface Repeats {

@@ -4,7 +4,7 @@ import { GranaryError } from '../core/errors.ts'
 import { priceOf } from '../core/metering.ts'
 import type { Committed, Job, JobResult, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
-import { inferAnswer } from './answer.ts'
+import { type Delivered, inferAnswer } from './answer.ts'
 import { candidatesOf, type Order, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
 import { refusalOf } from './refusals.ts'
@@ -13,7 +13,7 @@ import { type Identity, identityOf } from './repeats.ts'
 export const MAX_ATTEMPTS = 3
 export const MAX_RAISES = 16
 /** A repeat may find its forerunner released, reserve anew, and be overtaken by another repeat. */
-export const MAX_TURNS = 4
+const MAX_TURNS = 4
 
 const NO_PROVIDER = `0x${'00'.repeat(20)}`
 
@@ -24,16 +24,9 @@ export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ an
   checkScope(order, payer)
   const { accountId, key, idempotencyKey } = payer
   const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
-  for (let turn = 0; turn < MAX_TURNS; turn++) {
-    const requestId = newRequestId()
-    const chosen = chooseCandidate(affordableOf(shop, order, new Set()), Math.random)
-    const sale = { payer, requestId, identity, chosen }
-    const reserved = await reserveOrRelease(shop, order, sale)
-    if (reserved.ok) return { answer: await perform(shop, order, sale), repeated: false }
-    const answer = identity && (await shop.repeats.answer(reserved, identity))
-    if (answer) return { answer, repeated: true }
-  }
-  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+  const reserved = await reserveOrAnswer(shop, order, { payer, requestId: newRequestId(), identity })
+  if ('answer' in reserved) return { answer: reserved.answer, repeated: true }
+  return { answer: await perform(shop, order, reserved.sale), repeated: false }
 }
 
 /** A sale under its id in the ledger. */
@@ -46,7 +39,23 @@ export interface Sale {
   chosen: Candidate | null
 }
 
-export async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
+/** Reserves, or gives the answer that the same request, `earlier`, has got before. */
+export async function reserveOrAnswer(
+  shop: Shop,
+  order: Order,
+  { payer, requestId, identity }: Omit<Sale, 'chosen'>,
+): Promise<{ sale: Sale } | { answer: Uint8Array; earlier: string }> {
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    const sale = { payer, requestId, identity, chosen: chooseCandidate(affordableOf(shop, order, new Set()), Math.random) }
+    const reserved = await reserveOrRelease(shop, order, sale)
+    if (reserved.ok) return { sale }
+    const answer = identity && (await shop.repeats.answer(reserved, identity))
+    if (answer) return { answer, earlier: reserved.request.requestId }
+  }
+  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+}
+
+async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
   try {
     return await reserve(shop, order, sale)
   } catch (error) {
@@ -81,6 +90,7 @@ export function checkScope({ model, purpose, jurisdiction }: Order, { models, pu
   }
 }
 
+/** Throws every refusal but a repeat. */
 async function reserve(shop: Shop, order: Order, { payer, requestId, identity, chosen }: Sale): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
@@ -129,10 +139,10 @@ function isCeilingShort(reserved: Reserved): boolean {
  * Sends to the best worker; one that is gone or busy is replaced while the price reserved still covers the next. The first was
  * chosen before the reservation, which says that the job leaves for it.
  */
-async function dispatch(
+export async function dispatch(
   shop: Shop,
   order: Order,
-  { requestId, chosen }: { requestId: string; chosen: Candidate | null },
+  { requestId, chosen }: Pick<Sale, 'requestId' | 'chosen'>,
 ): Promise<{ result: JobResult; job: Job }> {
   const tried = new Set<string>()
   let last: unknown = null
@@ -181,9 +191,16 @@ export async function jobFor(
   }
 }
 
-async function commit(
+export async function commit(
   shop: Shop,
-  { order, payer, requestId, identity, result, job }: Omit<Sale, 'chosen'> & { order: Order; result: JobResult; job: Job },
+  {
+    order,
+    payer,
+    requestId,
+    identity,
+    result,
+    job,
+  }: Delivered & Pick<Sale, 'identity'> & { payer: Pick<Payer, 'accountId' | 'key'> },
 ): Promise<Uint8Array> {
   const { receipt, signature } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)

@@ -10,7 +10,7 @@ import { Govern } from './govern.ts'
 import { openHttp } from './http.ts'
 import { InferenceStream } from './inference-stream.ts'
 import { Provide } from './provide.ts'
-import { checkReceipt } from './receipts.ts'
+import { checkReceiptOf } from './receipts.ts'
 import { actFileOf, recordingContext } from './signed-acts.ts'
 import { type Usage, usageOver } from './usage.ts'
 
@@ -77,7 +77,7 @@ export class Granary {
       // Whose key it is, and its cap, the holder can't know.
       check: (answer, commitment) => {
         const { accountId, key } = answer.receipt
-        checkReceipt({ answer, commitment, escrow, collector, accountId, key, max: BigInt(answer.charged) })
+        checkReceiptOf({ answer, commitment, escrow, collector, accountId, key, max: BigInt(answer.charged) })
       },
     })
   }

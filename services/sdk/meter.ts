@@ -8,7 +8,7 @@ import type { AccountReceipt } from './audit.ts'
 import { encodeJson, type Http, randomId, toBase64Url } from './http.ts'
 import { InferenceStream } from './inference-stream.ts'
 import { type Call, MeterSession } from './meter-session.ts'
-import { checkReceipt, commitmentTo } from './receipts.ts'
+import { checkReceiptOf, commitmentTo } from './receipts.ts'
 
 export interface MeterOptions {
   http: Http
@@ -191,7 +191,7 @@ export class Meter {
   #check(answer: Omit<InferAnswer, 'outputs'>, { commitment, max }: { commitment: (salt: string) => string; max: bigint }): void {
     const { escrow, config } = this.#options
     try {
-      checkReceipt({
+      checkReceiptOf({
         answer,
         commitment,
         escrow,

@@ -4,9 +4,7 @@ import { digestOf, signerOf, structHashOf, type Verifier } from '../core/message
 import { commitTensors, fromJsonTensor, type JsonTensor } from '../core/tensors.ts'
 
 export interface ReceiptCheck {
-  answer: Omit<InferAnswer, 'outputs'>
-  /** To all outputs. */
-  commitment: (salt: string) => string
+  answer: InferAnswer
   escrow: Verifier
   collector: string
   accountId: string
@@ -15,17 +13,27 @@ export interface ReceiptCheck {
   max: bigint
 }
 
-/** To the outputs of an answer in one piece. */
+/**
+ * Refuses an answer whose receipt does not hold: outputs that differ from what the provider committed to, a charge above the
+ * price or the agreement, a head that does not follow, a signature that is not the collector's.
+ */
+export function checkReceipt({ answer, ...check }: ReceiptCheck): void {
+  checkReceiptOf({ ...check, answer, commitment: commitmentTo(answer.outputs) })
+}
+
 export function commitmentTo(outputs: InferAnswer['outputs']): (salt: string) => string {
   const tensors = outputs.map((output) => fromJsonTensor(output as JsonTensor))
   return (salt) => commitTensors(tensors, salt)
 }
 
-/**
- * Refuses an answer whose receipt does not hold: outputs that differ from what the provider committed to, a charge above the
- * price or the agreement, a head that does not follow, a signature that is not the collector's.
- */
-export function checkReceipt({ answer, commitment, escrow, collector, accountId, key, max }: ReceiptCheck): void {
+export interface ReceiptOfCheck extends Omit<ReceiptCheck, 'answer'> {
+  answer: Omit<InferAnswer, 'outputs'>
+  /** To all outputs, under the receipt's salt. */
+  commitment: (salt: string) => string
+}
+
+/** The same where the outputs came before their receipt. */
+export function checkReceiptOf({ answer, commitment, escrow, collector, accountId, key, max }: ReceiptOfCheck): void {
   const { receipt } = answer
   const refuse = (why: string) => {
     throw wrongReceipt(answer.id, why)

@@ -3,6 +3,7 @@ import { openStage, type Stage } from '../support/cooperative.ts'
 import { bodies } from './groups/bodies.ts'
 import { consent } from './groups/consent.ts'
 import { credentials } from './groups/credentials.ts'
+import { foreignClients } from './groups/foreign-clients.ts'
 import { inputs } from './groups/inputs.ts'
 import { keys } from './groups/keys.ts'
 import { paths } from './groups/paths.ts'
@@ -32,6 +33,20 @@ describe('bad requests to a real cooperative', () => {
     await stage?.[Symbol.asyncDispose]()
   }, 60_000)
 
-  for (const group of [bodies, inputs, consent, credentials, sessions, vouchers, replays, keys, relay, signedActs, verbs, paths])
+  for (const group of [
+    bodies,
+    inputs,
+    consent,
+    credentials,
+    sessions,
+    vouchers,
+    replays,
+    keys,
+    relay,
+    signedActs,
+    verbs,
+    paths,
+    foreignClients,
+  ])
     group(current)
 })

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Wallet } from 'ethers'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openForgetting } from '../../services/gateway/forgetting.ts'
-import { identityOf, paymentIdempotencyKey } from '../../services/gateway/repeats.ts'
+import { identityOf } from '../../services/gateway/repeats.ts'
 import { hex } from '../adapters/conformance/ledger-acts.ts'
 import { bearer } from '../edges/support/scene.ts'
 import { expectProblem } from '../edges/support/wire.ts'
@@ -202,37 +201,6 @@ describe('requests from before answers were sealed', () => {
       { request_id: '0x1', idempotency_key: identityOf(of).digest, answer: null },
       { request_id: '0x2', idempotency_key: '0x2', answer: null },
     ])
-  })
-})
-
-describe("x402's payment identifier", () => {
-  const payer = Wallet.createRandom().address
-  const extensions = (id: unknown) => ({ extensions: { 'payment-identifier': { info: { required: false, id } } } })
-
-  it('is an idempotency key of its payer', () => {
-    const key = paymentIdempotencyKey(extensions('pay_7d5d747be160e280'), payer)
-    expect(key).toBe(`x402:${payer.toLowerCase()}:pay_7d5d747be160e280`)
-    const of = { accountId: '0x01', key: '0x02' }
-    const another = paymentIdempotencyKey(extensions('pay_7d5d747be160e280'), Wallet.createRandom().address)
-    expect(identityOf({ ...of, idempotencyKey: key ?? '' }).digest).not.toBe(
-      identityOf({ ...of, idempotencyKey: another ?? '' }).digest,
-    )
-  })
-
-  it('is optional, and refused when it is not 16 to 128 letters, digits, hyphens or underscores', () => {
-    for (const none of [
-      {},
-      { extensions: {} },
-      { extensions: null },
-      extensions(undefined),
-      { extensions: { constructor: {} } },
-    ]) {
-      expect(paymentIdempotencyKey(none, payer)).toBeNull()
-    }
-    for (const id of ['short', 'x'.repeat(129), 'with a blank in it', 'sixteen-chars-é!', 16, null, {}]) {
-      expect(() => paymentIdempotencyKey(extensions(id), payer)).toThrow(expect.objectContaining({ code: 'request.malformed' }))
-    }
-    for (const id of ['x'.repeat(16), 'y'.repeat(128)]) expect(paymentIdempotencyKey(extensions(id), payer)).toContain(id)
   })
 })
 

@@ -107,14 +107,19 @@ describe('replacing the master key', () => {
       for (const { url } of [both, older])
         expect((await buy(url, apiKey, `half ${apiKey} ${url}`.replaceAll(/[^a-z0-9]/g, '').slice(-90))).status).toBe(200)
     const runs = await Promise.all([resealAll(counter.ledger, [NEW, OLD]), resealAll(counter.ledger, [NEW, OLD])])
-    expect(runs.reduce((sum, { resealed }) => sum + resealed, 0)).toBe(KEYS - 3)
-    for (const { failed, answersLeft } of runs) expect({ failed, left: answersLeft > 0 }).toEqual({ failed: [], left: true })
+    expect(runs.reduce((sum, { escrowKeys }) => sum + escrowKeys.resealed, 0)).toBe(KEYS - 3)
+    for (const { escrowKeys, answersLeft } of runs)
+      expect({ failed: escrowKeys.failed, left: answersLeft > 0 }).toEqual({ failed: [], left: true })
 
     await using after = await counter.beside({ masterKeys: [NEW] })
     for (const [index, apiKey] of apiKeys.entries()) expect((await buy(after.url, apiKey, `after-${index}`)).status).toBe(200)
     expect(await buy(both.url, apiKeys[0], 'before')).toEqual(answered)
     expect(await buy(after.url, apiKeys[0], 'before')).toMatchObject({ status: 410, json: { code: 'answer.gone' } })
-    expect((await buy(counter.url, apiKeys[0], 'old')).json.code).toBe('credential.ended')
+    // A key that has bought nothing yet: its first voucher has to be signed.
+    const { apiKey: unused } = await payer.apiKey()
+    expect((await resealAll(counter.ledger, [NEW, OLD])).escrowKeys).toEqual({ resealed: 1, current: KEYS, failed: [] })
+    expect((await buy(counter.url, unused, 'old')).json.code).toBe('credential.ended')
+    expect((await buy(after.url, unused, 'new')).status).toBe(200)
   })
 
   it('is a command that says what it did, and fails when a key opens with none of the master keys', async () => {
@@ -123,7 +128,9 @@ describe('replacing the master key', () => {
     const wrong = await run(['scripts/reseal.ts'], { ...env, GRANARY_MASTER_KEY: NEW.toString('hex') })
     expect({ code: wrong.code, output: wrong.output }).toEqual({
       code: 1,
-      output: expect.stringMatching(/^0 escrow keys sealed anew, 7 were already, 1 could not be opened\n\d+ stored answers/),
+      output: expect.stringMatching(
+        /^0 escrow keys sealed anew, 8 were already, 1 could not be opened\n0 deliveries [^\n]+\n\d+ stored answers/,
+      ),
     })
     expect(wrong.errors).toContain(made.keyId)
     const dir = mkdtempSync(join(tmpdir(), 'granary-reseal-'))
@@ -131,7 +138,7 @@ describe('replacing the master key', () => {
     const files = { GRANARY_OTHER_MASTER_KEY_FILES: join(dir, 'old') }
     const right = await run(['scripts/reseal.ts'], { ...env, ...files, GRANARY_MASTER_KEY: NEW.toString('hex') })
     rmSync(dir, { recursive: true })
-    expect(right.output).toMatch(/^1 escrow keys sealed anew, 7 were already, 0 could not be opened\n/)
+    expect(right.output).toMatch(/^1 escrow keys sealed anew, 8 were already, 0 could not be opened\n/)
     expect(right.code).toBe(0)
     for (const text of [wrong, right]) expect(`${text.output}${text.errors}`).not.toContain(NEW.toString('hex'))
   })

@@ -72,6 +72,9 @@ class FakeChain implements Chain {
   async events(fromBlock: number, toBlock: number): Promise<ChainEvent[]> {
     return this.log.filter(({ block }) => block >= fromBlock && block <= toBlock)
   }
+  async find(): Promise<ChainEvent[]> {
+    return []
+  }
   async read({ contract, method, args }: Call): Promise<unknown> {
     const id = String(args[method === 'offer' ? 1 : 0])
     switch (`${contract}.${method}`) {

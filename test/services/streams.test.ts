@@ -20,7 +20,12 @@ describe('an answer in steps', () => {
   beforeAll(async () => {
     counter = await openCounter({ topUpSeconds: 1 })
     payer = await counter.customer()
-    apiKey = (await payer.apiKey().catch((e) => { console.log(counter.logged().slice(-3000)); throw e })).apiKey
+    apiKey = (
+      await payer.apiKey().catch((e) => {
+        console.log(counter.logged().slice(-3000))
+        throw e
+      })
+    ).apiKey
   }, 120_000)
   afterEach(() => {
     counter.steps.reset()

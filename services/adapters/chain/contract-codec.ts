@@ -21,6 +21,8 @@ export interface ContractCodec {
   decode(call: Call, data: string): unknown
   /** What a transaction's input says, with arguments as `decode` gives values; null if it is not for one of our contracts. */
   callOf(to: string | null, input: string): Call | null
+  /** The topics of an event's logs, by its indexed arguments. */
+  topicsOf(event: { contract: string; name: string; args: Readonly<Record<string, string>> }): (string | string[] | null)[]
   /** Null for a log that is not of our contracts' ABIs. */
   event(log: RpcLog): ChainEvent | null
   /** The typed error behind revert data; `data` is null where the node kept it to itself. */
@@ -50,6 +52,7 @@ export function openContractCodec(addresses: Readonly<Record<string, string>>): 
     encode: (call) => interfaceOf(known, call.contract).encodeFunctionData(functionOf(known, call), [...call.args]),
     decode: (call, data) => decode(known, { call, data }),
     callOf: (to, input) => callOf(known, { contract: names.get(to?.toLowerCase() ?? ''), input }),
+    topicsOf: (event) => topicsOf(known, event),
     event: (log) => eventOf(known, log),
     refusal: (call, answer) => refusalOf(known, { call, ...answer }),
   }
@@ -84,6 +87,16 @@ function callOf(known: Known, { contract, input }: { contract: string | undefine
   if (contract === undefined || parsed === null) return null
   const args = parsed.fragment.inputs.map((type, index) => plain(type, parsed.args[index]))
   return { contract, method: parsed.name, args }
+}
+
+function topicsOf(
+  known: Known,
+  { contract, name, args }: Parameters<ContractCodec['topicsOf']>[0],
+): (string | string[] | null)[] {
+  const found = interfaceOf(known, contract).getEvent(name)
+  if (!found) throw new GranaryError('internal', `${contract} has no event ${name}.`, { contract })
+  const indexed = found.inputs.map((input) => (input.indexed ? (args[input.name] ?? null) : null))
+  return interfaceOf(known, contract).encodeFilterTopics(found, indexed)
 }
 
 function eventOf({ names, interfaces }: Known, log: RpcLog): ChainEvent | null {

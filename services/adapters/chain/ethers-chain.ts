@@ -77,6 +77,10 @@ function chainOf(parts: Parts): Chain {
     },
     block: async (number) => headOf(await rpc.send('eth_getBlockByNumber', [hex(number), false])),
     events: (fromBlock, toBlock) => readEvents(parts, fromBlock, toBlock),
+    async find({ contract, name, args }, fromBlock, toBlock) {
+      const filter = { address: codec.addressOf(contract), topics: codec.topicsOf({ contract, name, args }) }
+      return eventsOf(codec, await rpc.send('eth_getLogs', [{ ...filter, fromBlock: hex(fromBlock), toBlock: hex(toBlock) }]))
+    },
     async callOf(transaction) {
       const found = (await rpc.send('eth_getTransactionByHash', [transaction])) as { to: string | null; input: string } | null
       return found === null ? null : codec.callOf(found.to, found.input)
@@ -100,8 +104,8 @@ function chainOf(parts: Parts): Chain {
     broadcast: async (transaction) => signing().broadcast(transaction),
     outcome: (hash) => readOutcome(parts, hash),
     gasPrice: () => currentGasPrice(rpc),
-    async submit(call, { confirmations = 1, timeoutMs = 60_000 } = {}) {
-      const transaction = await signing().dispatch(call)
+    async submit(call, { confirmations = 1, timeoutMs = 60_000, signed } = {}) {
+      const transaction = await signing().dispatch(call, signed)
       log?.debug({ event: 'transaction.sent', contract: call.contract, method: call.method, hash: transaction.hash })
       const outcome = await awaitOutcome({ parts, transaction, confirmations, timeoutMs })
       if (!outcome.succeeded) throw await whyItFailed(parts, call, outcome)

@@ -11,8 +11,8 @@ export interface Transactions {
   estimate(call: Call): Promise<bigint>
   prepare(call: Call, nonce?: number): Promise<SignedTransaction>
   broadcast(transaction: SignedTransaction): Promise<void>
-  /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce. */
-  dispatch(call: Call): Promise<SignedTransaction>
+  /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce; `signed` comes in between. */
+  dispatch(call: Call, signed?: (transaction: SignedTransaction) => Promise<void>): Promise<SignedTransaction>
 }
 
 interface Sender {
@@ -41,9 +41,10 @@ export function openTransactions(sender: Sender): Transactions {
     estimate: (call) => estimate(sender, call),
     prepare: (call, nonce) => inTurn(() => prepare(call, nonce)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
-    dispatch: (call) =>
+    dispatch: (call, signed) =>
       inTurn(async () => {
         const transaction = await prepare(call)
+        await signed?.(transaction)
         await broadcast(transaction)
         return transaction
       }),

@@ -1,6 +1,7 @@
 import { NO_USAGE } from '../../core/accounts.ts'
 import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../core/ports.ts'
 import type { Database, Query } from './database.ts'
+import { claimMirror } from './mirror.ts'
 import { feedKnown } from './mirrored-accounts.ts'
 
 /** numeric and bigint columns arrive as decimal strings. */
@@ -18,6 +19,7 @@ export interface AccountRow {
   sequence: string
   head: string
   limited: boolean
+  house: boolean
 }
 
 /** All null where the key is not known. */
@@ -52,10 +54,7 @@ export function openAccounts({
   return {
     async knowAccount(accountId, config) {
       if (await isKnown(query, accountId)) return
-      await transaction(async (under) => {
-        await insertAccount(under, accountId, config)
-        await feedKnown(under, [accountId])
-      })
+      await transaction((under) => learnAccount(under, accountId, config))
     },
 
     async account(accountId) {
@@ -90,13 +89,16 @@ async function isKnown(query: Query, accountId: string): Promise<boolean> {
   return rowCount === 1
 }
 
-async function insertAccount(query: Query, accountId: string, config: AccountConfig): Promise<void> {
+export async function learnAccount(query: Query, accountId: string, config: AccountConfig): Promise<void> {
   const { payer, collector, thawSeconds, salt } = config
+  // Else the indexer might write its amounts or keys while neither sees the other's rows.
+  await claimMirror(query)
   await query(
     `INSERT INTO accounts (account_id, payer, collector, thaw_seconds, salt, head) VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (account_id) DO NOTHING`,
     [accountId, payer, collector, thawSeconds, salt, NO_USAGE],
   )
+  await feedKnown(query, [accountId])
 }
 
 /** A lower or equal voucher changes nothing. */

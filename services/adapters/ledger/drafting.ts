@@ -24,7 +24,8 @@ export async function draftBatch(query: Query, options: Options): Promise<BatchD
   fill(draft, { candidates, funds })
   // What the deposit does not cover goes in only where nothing else is left: then the chain's refusal ends it.
   for (const row of draft.open.values()) {
-    if (row.total === 0n) for (const candidate of row.unfunded) take(draft, row, candidate)
+    // A house account's money is on its way.
+    if (row.total === 0n && !row.funds.account.house) for (const candidate of row.unfunded) take(draft, row, candidate)
   }
   const filled = [...draft.open.values()].filter(({ total }) => total > 0n)
   const rows = worthwhileRows(filled, worth)

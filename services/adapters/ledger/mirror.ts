@@ -98,7 +98,7 @@ export function openMirror({ query, transaction, prisma }: Database): MirrorLedg
   }
 }
 
-async function claimMirror(query: Query): Promise<void> {
+export async function claimMirror(query: Query): Promise<void> {
   await query('SELECT pg_advisory_xact_lock($1)', [MIRROR_LOCK])
 }
 

@@ -8,6 +8,7 @@ import { openExtensions } from './extending.ts'
 import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
+import { openPayments } from './payments.ts'
 import { openPublishing } from './publishing.ts'
 import { openReservations } from './reserving.ts'
 import { openRunningRequests } from './running-requests.ts'
@@ -33,6 +34,7 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openLimits(database),
     ...openUsage(database),
     ...openSealed(database),
+    ...openPayments(database),
     ...openSettlement(database),
     ...openPublishing(database),
     ...openMirror(database),

@@ -1,4 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
+import { MAX_AMOUNT } from '../../core/money.ts'
 import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/ports.ts'
 import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import type { Database, Query } from './database.ts'
@@ -95,11 +96,12 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
       return { ok: false, reason: 'repeated', request: storedOf(earlier) }
     }
   }
-  if (BigInt(account.chain_deposit) === 0n && BigInt(account.chain_charged) === 0n)
+  if (BigInt(account.chain_deposit) === 0n && BigInt(account.chain_charged) === 0n && !account.house)
     return { ok: false, reason: 'account-unknown' }
   const standing = standingOf(account, row, row, { accountId, key })
   if (!standing || hasEnded(row, now)) return { ok: false, reason: 'key-ended' }
-  const refusal = shortfallOf(standing, max)
+  // A house account's money comes with each request and is not there yet.
+  const refusal = shortfallOf(account.house ? { ...standing, deposit: MAX_AMOUNT } : standing, max)
   if (refusal) return refusal
   const reached = account.limited ? await countWithinLimits(query, reservation, now) : null
   if (reached) return { ok: false, reason: 'limited', reached }

@@ -1,7 +1,7 @@
 import type { SealedLedger, SellingLedger } from '../../core/ports.ts'
 import type { Database } from './database.ts'
 
-/** What lies sealed in the database: stored answers, until they are forgotten, and the private keys behind API keys. */
+/** What lies sealed in the database: stored answers, until they are forgotten, deliveries, until they are paid, and the private keys behind API keys. */
 export function openSealed({ query }: Database): SealedLedger & Pick<SellingLedger, 'forgetAnswers'> {
   return {
     // A request's row is touched without its account's lock: nothing that a charge depends on changes.
@@ -28,6 +28,23 @@ export function openSealed({ query }: Database): SealedLedger & Pick<SellingLedg
         'UPDATE api_keys SET sealed_private_key = $3 WHERE key_id = $1 AND sealed_private_key = $2',
         [keyId, from, to],
       )
+      return rowCount === 1
+    },
+
+    async sealedDeliveries({ after, limit }) {
+      const { rows } = await query<{ request_id: string; delivery: Uint8Array }>(
+        'SELECT request_id, delivery FROM payments WHERE delivery IS NOT NULL AND request_id > $1 ORDER BY request_id LIMIT $2',
+        [after, limit],
+      )
+      return rows.map(({ request_id, delivery }) => ({ requestId: request_id, sealed: new Uint8Array(delivery) }))
+    },
+
+    async resealDelivery(requestId, { from, to }) {
+      const { rowCount } = await query('UPDATE payments SET delivery = $3 WHERE request_id = $1 AND delivery = $2', [
+        requestId,
+        from,
+        to,
+      ])
       return rowCount === 1
     },
 

@@ -34,6 +34,7 @@ export function catalogRoutes(app: FastifyInstance, context: CatalogContext): vo
     tokenDomain: rails.tokenDomain,
     escrow: rails.escrow,
     collector: rails.collector,
+    x402Router: rails.exact?.rail.router ?? null,
     minThawSeconds: rails.minThawSeconds,
     gatewayKey: rails.sessionKey,
   }))

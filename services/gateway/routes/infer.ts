@@ -1,33 +1,57 @@
-import type { FastifyInstance } from 'fastify'
+import { sha256 } from 'ethers'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { InferBody, parseBody } from '../../core/api.ts'
 import { GranaryError } from '../../core/errors.ts'
+import { paymentHeaders, paymentResponse } from '../../core/x402.ts'
 import { challengeOf, type Rails } from '../challenge.ts'
-import { type Shop, takeOrder } from '../order.ts'
+import { type Order, type Shop, takeOrder } from '../order.ts'
 import { sell } from '../sale.ts'
 import { sellInSteps, wantsSteps } from '../streams/sale-in-steps.ts'
+import { answerPaid, exactClaim } from '../x402/exact-answer.ts'
+import type { ExactRailDesk } from '../x402/exact-rail.ts'
 
 /** POST /v1/infer: the paid route. Without a credential it answers 402 with the price of this very request. */
-export function inferRoutes(app: FastifyInstance, { shop, rails }: { shop: Shop; rails: Rails }): void {
+export function inferRoutes(
+  app: FastifyInstance,
+  { shop, rails, exact }: { shop: Shop; rails: Rails; exact: ExactRailDesk | null },
+): void {
   app.post('/v1/infer', async (request, reply) => {
     const body = parseBody(InferBody, request.body)
     const rawBody = request.rawBody ?? new Uint8Array()
-    const order = await takeOrder(shop, { body, rawBody })
-    const payer = await shop.payers.identify({ method: request.method, path: request.url, headers: request.headers, rawBody })
-    const challenge = (error: GranaryError) => {
-      const url = `${request.protocol}://${request.host}${request.url}`
-      const required = challengeOf(error, { quote: order.quote, rails, url, body })
-      reply.header('payment-required', Buffer.from(JSON.stringify(required)).toString('base64'))
-      return reply.code(402).type('application/problem+json').send(required)
-    }
-    if (!payer) return challenge(new GranaryError('payment.required', 'This inference costs money and no payment came with it.'))
+    const claim = exactClaim(exact, request.headers)
+    let order: Order | null = null
     try {
+      const before = await claim?.recall(sha256(rawBody))
+      if (before) return answerPaid(reply, before)
+      order = await takeOrder(shop, { body, rawBody })
+      if (claim) return answerPaid(reply, await claim.pay(order))
+      const payer = await shop.payers.identify({ method: request.method, path: request.url, headers: request.headers, rawBody })
+      if (!payer) throw new GranaryError('payment.required', 'This inference costs money and no payment came with it.')
       if (wantsSteps(body, request.headers.accept)) return await sellInSteps(shop, order, { payer, reply })
       const { answer, repeated } = await sell(shop, order, payer)
       if (repeated) reply.header('idempotent-replayed', 'true')
       return reply.type('application/json').send(Buffer.from(answer))
     } catch (error) {
-      if (error instanceof GranaryError && error.status === 402) return challenge(error)
+      claim?.refused(sha256(rawBody))
+      if (order && error instanceof GranaryError && error.status === 402)
+        return challenge(error, { request, reply, order, rails })
       throw error
     }
   })
+}
+
+function challenge(
+  error: GranaryError,
+  { request, reply, order, rails }: { request: FastifyRequest; reply: FastifyReply; order: Order; rails: Rails },
+) {
+  const url = `${request.protocol}://${request.host}${request.url}`
+  const required = challengeOf(error, { quote: order.quote, rails, url, body: order.body })
+  const { payer } = error.evidence
+  if (error.code === 'payment.unsettled' && rails.exact && typeof payer === 'string') {
+    const errorReason = String(error.evidence.reason)
+    const { rail } = rails.exact
+    reply.header(paymentHeaders.response, paymentResponse({ rail, payer, transaction: '', errorReason }))
+  }
+  reply.header(paymentHeaders.required, Buffer.from(JSON.stringify(required)).toString('base64'))
+  return reply.code(402).type('application/problem+json').send(required)
 }

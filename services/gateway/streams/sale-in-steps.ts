@@ -9,17 +9,7 @@ import { planSteps, type StepPlan } from '../../core/steps.ts'
 import type { Order, Shop } from '../order.ts'
 import type { Payer } from '../payer.ts'
 import { identityOf } from '../repeats.ts'
-import {
-  affordableOf,
-  checkScope,
-  jobFor,
-  MAX_ATTEMPTS,
-  MAX_TURNS,
-  newRequestId,
-  reserveOrRelease,
-  type Sale,
-  sell,
-} from '../sale.ts'
+import { affordableOf, checkScope, jobFor, MAX_ATTEMPTS, newRequestId, reserveOrAnswer, type Sale, sell } from '../sale.ts'
 import { openStreamClient, type StreamClient } from './client.ts'
 import { Course, STEPS_AHEAD } from './course.ts'
 import { StreamRoom } from './room.ts'
@@ -46,19 +36,12 @@ export async function sellInSteps(
   const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
   // The first step is reserved with the request, the others as they come.
   const max = priceOf(plan.unitsAfter(1), order.quote.unitPrice)
-  for (let turn = 0; turn < MAX_TURNS; turn += 1) {
-    const chosen = chooseCandidate(affordableOf(shop, order, new Set()), Math.random)
-    const sale: Sale = { payer, requestId: newRequestId(), identity, chosen }
-    const reserved = await reserveOrRelease(shop, { ...order, quote: { ...order.quote, max } }, sale)
-    if (reserved.ok) {
-      const client = clientOf(shop, reply)
-      const stopped = AbortSignal.any([client.left, shop.streams.closing])
-      return run(shop, order, { sale, plan, reserved: max, client, stopped })
-    }
-    const answer = identity && (await shop.repeats.answer(reserved, identity))
-    if (answer) return giveWhole(shop, reply, { answer, repeated: true })
-  }
-  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+  const first = { ...order, quote: { ...order.quote, max } }
+  const reserved = await reserveOrAnswer(shop, first, { payer, requestId: newRequestId(), identity })
+  if ('answer' in reserved) return giveWhole(shop, reply, { answer: reserved.answer, repeated: true })
+  const client = clientOf(shop, reply)
+  const stopped = AbortSignal.any([client.left, shop.streams.closing])
+  await run(shop, order, { sale: reserved.sale, plan, reserved: max, client, stopped })
 }
 
 /** The same body streamed and whole are two requests: what was cut short is no answer to the other. */

@@ -47,6 +47,36 @@ export function chainConformance(name: string, open: () => Promise<ChainWorld>):
       expect(JSON.parse(JSON.stringify(events))).toEqual(events)
     })
 
+    it("finds one kind of event by its indexed arguments, the token's too", async () => {
+      const { sender } = world.first
+      const { block } = await world.first.submit({ contract: 'Token', method: 'mint', args: [sender, 5n] })
+      await world.first.submit({ contract: 'Token', method: 'mint', args: [world.second.sender, 6n] })
+      const event = { contract: 'Token', name: 'Transfer', args: { to: String(sender) } }
+      const found = await world.reader.find(event, block, block + 1)
+      expect(found).toMatchObject([{ contract: 'Token', name: 'Transfer', block, args: { to: sender, value: '5' } }])
+      expect(await world.reader.find(event, block + 1, block + 1)).toEqual([])
+    })
+
+    it('tells of a submission once it is signed, before it is sent; nothing is sent when that fails', async () => {
+      let signed = ''
+      const call = registerProvider('signed')
+      const outcome = await world.first.submit(call, {
+        signed: async ({ hash }) => {
+          signed = hash
+          expect(await world.reader.outcome(hash)).toBeNull()
+        },
+      })
+      expect(outcome.hash).toBe(signed)
+      let unsent = ''
+      const failing = async ({ hash }: { hash: string }) => {
+        unsent = hash
+        throw new Error('not stored')
+      }
+      await expect(world.first.submit(call, { signed: failing })).rejects.toThrow('not stored')
+      expect((await world.first.submit(registerProvider('another'))).succeeded).toBe(true)
+      expect(await world.reader.outcome(unsent)).toBeNull()
+    })
+
     it('tells which call of ours a transaction made', async () => {
       const call = registerProvider('told')
       const { hash } = await world.first.submit(call)

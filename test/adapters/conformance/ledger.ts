@@ -3,9 +3,11 @@ import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerExtending } from './ledger-extending.ts'
 import { ledgerHistories } from './ledger-history.ts'
+import { ledgerHouse } from './ledger-house.ts'
 import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
 import { ledgerParallel } from './ledger-parallel.ts'
+import { ledgerPayments } from './ledger-payments.ts'
 import { ledgerReserving } from './ledger-reserving.ts'
 import { ledgerSettling } from './ledger-settling.ts'
 import { ledgerUsage } from './ledger-usage.ts'
@@ -25,6 +27,8 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerExtending(() => opened)
     ledgerUsage(() => opened)
     ledgerHistories(() => opened)
+    ledgerHouse(() => opened)
+    ledgerPayments(() => opened)
     ledgerMirror(() => opened.ledger)
   })
 }

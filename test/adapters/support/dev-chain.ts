@@ -35,8 +35,11 @@ export function devChainMissing(): string | null {
     : 'contracts are not compiled'
 }
 
-/** A real node on a free loopback port with the contracts of chapters 1 to 6. Its wallets are the genesis members. Mines each transaction at once. */
-export async function openDevChain(): Promise<DevChain> {
+/**
+ * A real node on a free loopback port with the contracts of chapters 1 to 6, and if asked the x402 router of the second
+ * wallet. Its wallets are the genesis members. Mines each transaction at once.
+ */
+export async function openDevChain({ router = false } = {}): Promise<DevChain> {
   const child = spawn(anvil, ['--port', '0', '--host', '127.0.0.1'], { stdio: ['ignore', 'pipe', 'ignore'] })
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const port = await new Promise<string>((resolve, reject) => {
@@ -55,7 +58,7 @@ export async function openDevChain(): Promise<DevChain> {
   }
   const wallets = MNEMONIC_KEYS.map((key) => new Wallet(key))
   try {
-    return { rpcUrl, wallets, rpc, kill, deployment: await deploy(rpc, wallets), [Symbol.asyncDispose]: kill }
+    return { rpcUrl, wallets, rpc, kill, deployment: await deploy(rpc, wallets, router), [Symbol.asyncDispose]: kill }
   } catch (error) {
     await kill()
     throw error
@@ -85,7 +88,7 @@ async function receiptOf(rpc: DevChain['rpc'], hash: unknown): Promise<{ contrac
   throw new Error(`transaction ${hash} is not mined`)
 }
 
-async function deploy(rpc: DevChain['rpc'], wallets: Wallet[]): Promise<Deployment> {
+async function deploy(rpc: DevChain['rpc'], wallets: Wallet[], router: boolean): Promise<Deployment> {
   const deployer = wallets[0]?.address ?? ''
   const create = async (name: string, args: unknown[]): Promise<string> => {
     const path = new URL(`artifacts/contracts/${name}.sol/${name}.json`, root)
@@ -105,6 +108,7 @@ async function deploy(rpc: DevChain['rpc'], wallets: Wallet[]): Promise<Deployme
   const genesis = wallets.map(({ address }) => address)
   const membership = await create('Membership', [parameters, genesis, 60, 3600, 25, 50_000, 60])
   const escrow = await create('InferenceEscrow', [token, datasets, models, parameters, 3600])
+  const collector = wallets[1]?.address ?? ''
   return {
     chainId: 31337n,
     token,
@@ -117,6 +121,7 @@ async function deploy(rpc: DevChain['rpc'], wallets: Wallet[]): Promise<Deployme
       ProviderRegistry: providers,
       InferenceEscrow: escrow,
       RoyaltyLedger: getCreateAddress({ from: escrow, nonce: 1 }).toLowerCase(),
+      ...(router ? { X402Router: await create('X402Router', [escrow, collector, collector]) } : {}),
     },
   }
 }

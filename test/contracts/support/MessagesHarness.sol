@@ -95,6 +95,16 @@ contract MessagesHarness {
         return Messages.hashReceipt(receipt);
     }
 
+    // X402Router
+
+    function Sweep(uint128 total) external pure returns (bytes32) {
+        return Messages.hashSweep(total);
+    }
+
+    function Refund(address from, bytes32 nonce, uint128 amount) external pure returns (bytes32) {
+        return Messages.hashRefund(from, nonce, amount);
+    }
+
     // ProviderRegistry
 
     function WorkerHello(address sessionKey, bytes32 challenge, address gateway) external pure returns (bytes32) {

@@ -22,6 +22,7 @@ export function credentials(scene: () => Scene): void {
         error: problem.detail,
         resource: { url: `${scene().stage.gatewayUrl}/v1/infer`, mimeType: 'application/json' },
         accepts: [
+          { scheme: 'exact', amount: (3n * SPAM_PRICE).toString(), asset: facts.token },
           {
             scheme: 'granary-meter',
             network: `eip155:${facts.chainId}`,

@@ -114,6 +114,7 @@ const settings: GatewayConfig = {
   contentListen: [],
   collector,
   relayer: collector,
+  x402: { key: collector, minPrice: 1n, minSweep: 1n, minRefund: 1n, pollMs: 1000 },
   registrar: null,
   masterKeys: [masterKey('a1')],
   answerSeconds: 86_400,
@@ -294,6 +295,7 @@ function playedChain(ledger: Ledger): Chain {
     purposes: () => BigInt(purposeNames.length),
     purposeName: ([index]) => purposeNames[Number(index)],
     key: () => ({ cap: 0n, revokedAt: 0n }),
+    memberIdOf: () => 0n,
   }
   const submit = async ({ method, args }: Call) => {
     const [config, key, cap, notAfter] = args as [AccountConfig, string, string, number]
@@ -305,6 +307,7 @@ function playedChain(ledger: Ledger): Chain {
     chainId: ESCROW.chainId,
     addresses: { InferenceEscrow: ESCROW.address, Membership: TOKEN },
     read: async ({ method, args }) => reads[method]?.(args),
+    estimate: async () => 100_000n,
     submit,
   }
   return played as Chain

@@ -46,8 +46,10 @@ export const AUTHOR_PPM = 150_000n
 export const DATASET_PPM = 100_000n
 export const PROTOCOL_PPM = 20_000n
 
-export async function openMarketplace(options: { manifestDigest?: string; onnxDigest?: string } = {}): Promise<Marketplace> {
-  const node = await openDevChain()
+export async function openMarketplace(
+  options: { manifestDigest?: string; onnxDigest?: string; router?: boolean } = {},
+): Promise<Marketplace> {
+  const node = await openDevChain({ router: options.router ?? false })
   const open = (wallet: Wallet | undefined) =>
     openEthersChain({ rpcUrl: node.rpcUrl, deployment: node.deployment, ...(wallet ? { key: wallet } : {}) })
   const [, collectorWallet, payerWallet, providerWallet] = node.wallets
@@ -116,12 +118,12 @@ export async function registerModel(
   return String(named(events, 'ModelRegistered').args.modelId)
 }
 
-export async function offer(provider: Chain, modelId: string): Promise<void> {
+export async function offer(provider: Chain, modelId: string, unitPrice = 10n): Promise<void> {
   await fund(provider, provider.addresses.ProviderRegistry ?? '', 1_000_000n)
   const session = Wallet.createRandom().address
   await provider.submit({ contract: 'ProviderRegistry', method: 'register', args: [session, randomId(), 'one'] })
   await provider.submit({ contract: 'ProviderRegistry', method: 'stake', args: [1_000_000n] })
-  await provider.submit({ contract: 'ProviderRegistry', method: 'setOffer', args: [modelId, 0, 10n] })
+  await provider.submit({ contract: 'ProviderRegistry', method: 'setOffer', args: [modelId, 0, unitPrice] })
 }
 
 export async function deposit({ payer, config }: Marketplace, amount: bigint): Promise<void> {

@@ -1,0 +1,135 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { GranaryError } from '../../core/errors.ts'
+import { digestOf } from '../../core/messages.ts'
+import type { Payment } from '../../core/ports.ts'
+import { conclude, release } from './conclude.ts'
+import { type ExactDesk, idOf } from './desk.ts'
+import { isUsed, lookUp, type Settlement, whatUsed } from './settlement.ts'
+
+export interface Rounds {
+  desk: ExactDesk
+  minSweep: bigint
+  /** Less is not given back: it would cost more gas. */
+  minRefund: bigint
+}
+
+const AT_ONCE = 64
+/** After an authorization has ended, the blocks that may still have taken it are all there. */
+const ENDED_SECONDS = 60
+
+/** What is left to do when nobody waits: unknown outcomes, earned money into the house account, the rest back to its payers. */
+export function openRounds(options: Rounds & { pollMs: number }): AsyncDisposable {
+  const stop = new AbortController()
+  const running = run()
+  async function run(): Promise<void> {
+    while (!stop.signal.aborted) {
+      await round(options).catch((error: unknown) => options.desk.shop.log.warn({ event: 'payments.round-failed', error }))
+      await delay(options.pollMs, undefined, { signal: stop.signal }).catch(() => undefined)
+    }
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await running
+    },
+  }
+}
+
+export async function round(options: Rounds): Promise<void> {
+  const { desk } = options
+  const { shop } = desk
+  for (const payment of await shop.ledger.openPayments(shop.owner, AT_ONCE)) {
+    if (desk.live.has(idOf(payment))) continue
+    await guarded(desk, payment, () => resume(desk, payment))
+  }
+  // First what is earned: a refund can then only take what is not.
+  await sweep(options)
+  const { timestamp } = await desk.till.chain.head()
+  const { minRefund } = options
+  await shop.ledger.closePayments(desk.house.rail.router, minRefund)
+  const returnable = { endedBefore: timestamp - ENDED_SECONDS, least: minRefund, limit: AT_ONCE }
+  for (const payment of await shop.ledger.returnable(desk.house.rail.router, returnable)) {
+    await guarded(desk, payment, () => giveBack(desk, payment))
+  }
+}
+
+/** One payment's trouble is not the others'. */
+async function guarded({ shop }: ExactDesk, { payer, nonce, state }: Payment, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    shop.log.warn({ event: 'payment.waits', payer, nonce, state, error })
+  }
+}
+
+/** Left by an earlier run, or by a request that could not wait for the chain. */
+async function resume(desk: ExactDesk, payment: Payment): Promise<void> {
+  const { shop, deliveries } = desk
+  if (payment.state === 'RESERVED' || payment.delivery === null) return release(desk, payment, 'gateway.restarted')
+  const settlement = payment.settledIn === null ? await outcomeOf(desk, payment) : settledBefore(payment.settledIn)
+  const delivery = deliveries.open(payment.delivery, payment.requestId)
+  try {
+    await conclude(desk, { payment, delivery, settlement })
+  } catch (error) {
+    if (!(error instanceof GranaryError)) throw error
+    // The request can't be committed any more: its money goes back.
+    if (settlement.outcome === 'settled' && error.code === 'internal') await shop.ledger.paymentAnswered(payment)
+    if (error.code !== 'payment.pending' && error.code !== 'payment.unsettled') throw error
+  }
+}
+
+/** The ledger knows it already, and keeps the block that it has. */
+function settledBefore(transaction: string): Settlement {
+  return { outcome: 'settled', transaction, block: 0 }
+}
+
+async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlement> {
+  const { chain } = till
+  const { transaction } = payment
+  const found = await lookUp(till, { payment, sent: transaction })
+  if (found.outcome !== 'unknown' || transaction === null) return found
+  const { timestamp } = await chain.head()
+  if (timestamp > payment.validBefore + ENDED_SECONDS && !(await isUsed(chain, payment)))
+    return { outcome: 'refused', why: 'The authorization has ended before a block took it.' }
+  // A node may have forgotten it.
+  await chain.broadcast(transaction).catch(() => undefined)
+  return found
+}
+
+async function sweep({ desk, minSweep }: Rounds): Promise<void> {
+  const { shop, house, till } = desk
+  // Only what was paid for is charged to a house account, and a voided request's charge is taken back.
+  const total = (await shop.ledger.standing(house.accountId, house.key))?.accountCharged ?? 0n
+  const swept = BigInt(String(await till.chain.read({ contract: 'X402Router', method: 'swept', args: [] })))
+  if (total <= swept || total - swept < minSweep) return
+  const signature = house.signer.signingKey.sign(digestOf('X402Router', 'Sweep', house.router, { total })).serialized
+  const { hash } = await till.chain.submit({ contract: 'X402Router', method: 'sweep', args: [total, signature] })
+  shop.log.info({ event: 'router.swept', amount: (total - swept).toString(), total: total.toString(), transaction: hash })
+}
+
+/** Once it is RETURNING, no request can be made with the payment any more; then the money leaves, once. */
+async function giveBack(desk: ExactDesk, payment: Payment): Promise<void> {
+  const { shop, till } = desk
+  const { ledger } = shop
+  if (payment.state === 'RELEASED') {
+    const used = (await isUsed(till.chain, payment)) ? await whatUsed(till.chain, payment) : null
+    if (used?.outcome === 'unknown') return
+    const came =
+      used?.outcome === 'settled' ? { to: 'RETURNING' as const, settledIn: used.transaction } : { to: 'CLOSED' as const }
+    if (!(await ledger.movePayment(payment, { from: 'RELEASED', ...came })) || came.to === 'CLOSED') return
+  }
+  if (payment.state === 'SETTLED' && !(await ledger.movePayment(payment, { from: 'SETTLED', to: 'RETURNING' }))) return
+  await refund(desk, payment)
+  await ledger.movePayment(payment, { from: 'RETURNING', to: 'RETURNED' })
+}
+
+async function refund({ shop, till, house }: ExactDesk, payment: Payment): Promise<void> {
+  const { payer: from, nonce, value, validAfter, validBefore, signature } = payment
+  const amount = value - (payment.requestState === 'FINAL' ? payment.charged : 0n)
+  const before = await till.chain.read({ contract: 'X402Router', method: 'refunded', args: [from, nonce] })
+  if (BigInt(String(before)) > 0n || amount === 0n) return
+  const ours = house.signer.signingKey.sign(digestOf('X402Router', 'Refund', house.router, { from, nonce, amount })).serialized
+  const args = [{ from, value, validAfter, validBefore, nonce }, amount, signature, ours]
+  const { hash } = await till.chain.submit({ contract: 'X402Router', method: 'refund', args })
+  shop.log.info({ event: 'payment.returned', payer: from, nonce, amount: amount.toString(), transaction: hash })
+}
