@@ -24,6 +24,8 @@ export interface MeterOptions {
 }
 
 const MAX_RAISES = 16
+/** Of a stream, in one ceiling. */
+const TOP_UPS_AHEAD = 4n
 
 /**
  * Pays one gateway from one escrow account: a voucher's ceiling is signed some requests ahead, each request is authenticated
@@ -172,11 +174,12 @@ export class Meter {
     this.#voucher = { ceiling, header }
   }
 
-  /** Never signs beyond the budget of the stream; below what was asked for it may still do for a step or two. */
+  /** Ahead as for requests, never beyond the budget of the stream; less than what was asked for may still do for a step or two. */
   async #topUp({ reserved, required, signAtLeast, post }: TopUpEvent, max: bigint): Promise<void> {
-    const beyond = BigInt(reserved) + BigInt(required) - max
-    const ceiling = BigInt(signAtLeast) - (beyond > 0n ? beyond : 0n)
-    if (BigInt(reserved) >= max || this.#stopped) return
+    const left = max - BigInt(reserved)
+    const wanted = BigInt(required) * TOP_UPS_AHEAD
+    const ceiling = BigInt(signAtLeast) - BigInt(required) + (wanted < left ? wanted : left)
+    if (left <= 0n || this.#stopped) return
     while (this.#raising) await this.#raising
     if ((this.#voucher?.ceiling ?? 0n) < ceiling) {
       this.#raising = this.#sign(ceiling).finally(() => {

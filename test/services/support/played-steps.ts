@@ -12,6 +12,8 @@ export interface PlayedSteps {
   reset(): void
   /** Steps that were granted at most, beyond those that were asked for. */
   farthestAhead(): number
+  /** Steps that were given since the last reset. */
+  given(): number
   /** Jobs that were neither answered to their end nor left. */
   open(): number
 }
@@ -25,6 +27,7 @@ export function playSteps(
   let fault: { index: number; error: GranaryError } | null = null
   let ahead = 0
   let open = 0
+  let count = 0
   let changed = Promise.withResolvers<void>()
   const change = () => {
     changed.resolve()
@@ -60,6 +63,7 @@ export function playSteps(
         }
         const { outputs } = answer({ ...job, inputs: plan.inputsOf(index) })
         given.push(outputs)
+        count += 1
         const { receipt, signature } = sign(job, joinRows(given), plan.unitsAfter(index + 1))
         if (given.length === plan.steps) leave()
         return { index, outputs, receipt, signature }
@@ -83,9 +87,11 @@ export function playSteps(
       most = Number.POSITIVE_INFINITY
       fault = null
       ahead = 0
+      count = 0
       change()
     },
     farthestAhead: () => ahead,
+    given: () => count,
     open: () => open,
   }
 }
