@@ -149,6 +149,19 @@ describe('an answer in steps', () => {
     expect(paid).toBeLessThanOrEqual(BigInt(given * STEP) * PRICE)
   })
 
+  it('ends with its receipt when the gateway stops, which waits for that', async () => {
+    const before = await charged()
+    const other = await counter.beside()
+    counter.steps.letThrough(3)
+    const events = eventsOf(await open(20, { url: other.url }))
+    for (let seen = 0; seen < 3; seen += 1) expect((await events.next()).value).toMatchObject({ event: 'step' })
+    const stopped = other[Symbol.asyncDispose]()
+    expect((await events.next()).value).toMatchObject({ event: 'error', data: { code: 'gateway.unreachable' } })
+    expect((await events.next()).value).toMatchObject({ event: 'receipt', data: { steps: 3, charged: `${6n * PRICE}` } })
+    await stopped
+    expect(await charged()).toBe(before + 6n * PRICE)
+  })
+
   it('reserves as it goes: never the whole, and to the unit what a small budget has', async () => {
     const poor = await payer.apiKey({ limits: { budgetPerDay: 11n * PRICE + 1n } })
     counter.steps.letThrough(1)

@@ -28,6 +28,8 @@ export function openStreamClient(
       'cache-control': 'no-store',
       // Proxies that would collect events first.
       'x-accel-buffering': 'no',
+      // A gateway that stops waits for its connections.
+      connection: 'close',
       ...headers,
     })
   }
