@@ -2,6 +2,8 @@ import { GranaryError } from '../core/errors.ts'
 
 /** One event with its data; a step of 1 MiB as numbers in text is the largest that there is. */
 const MOST_EVENT_CHARACTERS = 32 << 20
+/** Longer than a gateway lets a step, or a voucher, be waited for: then it is taken for dead. */
+const LONGEST_SILENCE_MS = 120_000
 
 export interface StreamEvent {
   event: string
@@ -37,10 +39,14 @@ export async function* eventsOf(response: Response): AsyncGenerator<StreamEvent,
 }
 
 async function read(reader: ReadableStreamDefaultReader<Uint8Array>) {
+  // What is cancelled ends, as if the gateway had ended it.
+  const timer = setTimeout(() => void reader.cancel().catch(() => undefined), LONGEST_SILENCE_MS)
   try {
     return await reader.read()
   } catch (cause) {
     throw new GranaryError('gateway.unreachable', 'The gateway ended in the middle of a stream.', { cause })
+  } finally {
+    clearTimeout(timer)
   }
 }
 
