@@ -103,6 +103,7 @@ export function spamDraft(
       ],
       settings: { labels: ['ham', 'spam'], threshold: 0.5 },
       unit: 'text',
+      steps: { size: 8 },
       training: {
         datasets: training.datasets,
         script: spamScript,
@@ -138,6 +139,8 @@ export function sileroVad(): ModelDraft {
       ],
       settings: { threshold: 0.5 },
       unit: 'audio-second',
+      // Four seconds: the least whole number of seconds that is one of frames too.
+      steps: { size: 64_000 },
     },
     onnx: { name: 'silero_vad_v6.onnx', bytes: readPackaged('@ricky0123/vad-web', 'dist/silero_vad_v6.onnx') },
     files: [],

@@ -34,6 +34,8 @@ export const InferBody = Type.Object(
       Type.Array(TensorBody, { minItems: 1, maxItems: 16 }),
       Type.Record(Type.String({ minLength: 1, maxLength: 64 }), ShortInput),
     ]),
+    /** The answer comes as server-sent events, step by step where the model yields in steps. */
+    stream: Type.Optional(Type.Boolean()),
   },
   { additionalProperties: false },
 )
@@ -163,6 +165,37 @@ export interface InferAnswer {
   unitPrice: string
   charged: string
   receipt: ReceiptBody
+}
+
+/** The events of a streamed answer: `step`s, `top-up` in between, `error` where it ends early, and `receipt` for what was delivered. */
+export interface StepEvent {
+  id: string
+  index: number
+  /** Steps of the whole answer. */
+  of: number
+  /** Of this step and all before it, and what they cost. */
+  units: string
+  cost: string
+  outputs: InferAnswer['outputs']
+}
+
+export interface TopUpEvent {
+  id: string
+  /** For this answer so far, and what the next steps will cost beyond that. */
+  reserved: string
+  required: string
+  /** The least ceiling with which the stream goes on, to be posted as a voucher to `post`. */
+  signAtLeast: string
+  post: string
+  /** Steps that are paid for and still to come; after the last of them the stream waits this long. */
+  stepsLeft: number
+  withinSeconds: number
+}
+
+export interface ReceiptEvent extends Omit<InferAnswer, 'outputs'> {
+  /** Delivered, and of the whole answer. */
+  steps: number
+  of: number
 }
 
 export interface ReceiptBody {

@@ -56,6 +56,11 @@ export const ModelManifest = Type.Object({
   /** Task settings such as labels; interpreted by the task only. */
   settings: Type.Record(Type.String({ maxLength: 64 }), Type.Unknown()),
   unit: Type.Enum([...unitNames]),
+  /**
+   * The model yields in steps: the answer to each `size` of the inputs' first dimension is an answer of its own, and all of them
+   * joined are the answer to the whole.
+   */
+  steps: Type.Optional(Type.Object({ size: Type.Integer({ minimum: 1, maximum: 2 ** 24 }) })),
   golden: Type.Array(
     Type.Object({
       inputs: Type.Array(GoldenTensor, { minItems: 1, maxItems: 16 }),

@@ -1,6 +1,7 @@
 import type { Economy } from './economy.ts'
 import type { LimitReached, Limits, Tally } from './limits.ts'
 import type { ModelManifest } from './manifest.ts'
+import type { StepPlan } from './steps.ts'
 import type { Tensor } from './tensors.ts'
 import type { UsageLine } from './usage.ts'
 
@@ -129,7 +130,22 @@ export interface Runtime extends AsyncDisposable {
     inputs: readonly Tensor[],
     options: { timeoutMs: number },
   ): Promise<{ outputs: Tensor[]; computeMicros: number }>
+  /** One step of a model whose manifest says that it yields in steps: core/steps.ts says of what. */
+  step(modelId: string, step: ModelStep, options: { timeoutMs: number }): Promise<Stepped>
   health(): Promise<{ live: boolean; queued: number }>
+}
+
+export interface ModelStep {
+  inputs: readonly Tensor[]
+  /** What the step before gave; empty for the first. Nothing of a stream is kept in the runtime between two steps. */
+  carried: readonly Tensor[]
+  isLast: boolean
+}
+
+export interface Stepped {
+  outputs: Tensor[]
+  carried: Tensor[]
+  computeMicros: number
 }
 
 // ------------------------------------------------------------------------------------------------------ Dispatcher
@@ -146,6 +162,8 @@ export interface Job {
   inputSalt: string
   outputSalt: string
   inputs: Tensor[]
+  /** The answer comes in steps of this size, by the manifest; left out, in one piece. */
+  stepSize?: number
 }
 
 /** What the provider signs (EIP-712 JobReceipt of the escrow's domain). */
@@ -171,6 +189,19 @@ export interface JobResult {
   signature: string
 }
 
+/** One step's own outputs, and a result over all that came until then: outputs joined, units and time added up. */
+export interface JobStep extends JobResult {
+  index: number
+}
+
+/** A job under way whose answer comes in steps; left before its end, the worker is told to stop. */
+export interface JobStream extends AsyncDisposable {
+  /** The worker may have sent this many steps in all; a lower number changes nothing. */
+  grant(steps: number): void
+  /** The next step once it is there and holds, null after the last; throws as `send` does, and `deadline.exceeded` past `timeoutMs`. */
+  next(timeoutMs: number): Promise<JobStep | null>
+}
+
 /** One connected worker. In-flight jobs are counted here, not asked for. */
 export interface Worker {
   workerId: string
@@ -191,6 +222,8 @@ export interface Dispatcher extends AsyncDisposable {
    * refusal (`provider.refused`, `input.invalid`, `provider.failed`).
    */
   send(workerId: string, job: Job, options: { timeoutMs: number; signal?: AbortSignal }): Promise<JobResult>
+  /** A job with a stepSize. `plan` says how many steps there are and what each counts; `timeoutMs` bounds the whole. Throws as `send` does. */
+  stream(workerId: string, job: Job, options: { plan: StepPlan; granted: number; timeoutMs: number }): JobStream
 }
 
 // ---------------------------------------------------------------------------------------------------------- Ledger
@@ -264,7 +297,23 @@ export interface Delivery {
   answerOf: (committed: Committed) => Uint8Array
   /** Seals the answer for the database, so that a repeat of the request can be given it; null: it is not kept. */
   sealAnswer: ((answer: Uint8Array) => Uint8Array) | null
+  /** Takes the place of the progress that was recorded. */
+  inSteps?: boolean
 }
+
+/** What of a running request was delivered by now, as its provider has signed it. */
+export interface Progress {
+  requestId: string
+  charged: bigint
+  receipt: JobReceipt
+  providerSignature: string
+}
+
+/** `reserved`: what is reserved for the request now, in all. */
+export type Extended =
+  | { ok: true; reserved: bigint }
+  | { ok: false; reason: 'ended' }
+  | Exclude<Reserved, { ok: true } | { reason: 'repeated' } | { reason: 'conflict' }>
 
 /** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
 export interface Committed {
@@ -348,12 +397,23 @@ export interface SellingLedger {
   /** `dispatched`: the job is about to leave for a provider. */
   dispatched(requestId: string, provider: string): Promise<void>
   commit(delivery: Delivery): Promise<Committed & { answer: Uint8Array }>
-  /** Ends a request without a charge; a repeat changes nothing. */
+  /**
+   * Reserves more for a request that runs, up to `max` in all, by the rules of `reserve`; `voucher` as there. What has as much
+   * already stays as it is. `ended`: the request doesn't run any more.
+   */
+  extend(extension: { requestId: string; max: bigint; voucher?: Voucher }, now: number): Promise<Extended>
+  /** Keeps what was delivered by now, durable when this returns, so that it is charged whatever becomes of the gateway; never less than before. */
+  recordProgress(progress: Progress): Promise<void>
+  /** What a gateway that died had delivered of requests that never ended: to be committed before leftovers are released. */
+  leftoverProgress(owner: string, limit: number): Promise<Progress[]>
+  /** Ends a request without a charge; a repeat changes nothing, and nothing that was delivered in part is released. */
   release(requestId: string, reason: string): Promise<void>
-  /** Releases what a gateway that died left RESERVED or DISPATCHED; returns how many. */
+  /** Releases what a gateway that died left RESERVED or DISPATCHED and delivered nothing of; returns how many. */
   releaseLeftovers(owner: string): Promise<number>
   /** Makes this process the only one of that name until it is disposed or dead; throws `start.already-running`. */
   claimOwner(owner: string): Promise<AsyncDisposable>
+  /** What dead ones had delivered of streams that began before then: to be committed, before the rest of theirs is released. */
+  orphanedProgress(options: { reservedBefore: number; limit: number }): Promise<Progress[]>
   /** Releases what was reserved before then by owners whom no living process claims, x402 payments apart; returns how many. */
   releaseOrphans(options: { reservedBefore: number }): Promise<number>
   request(requestId: string): Promise<StoredRequest | null>

@@ -146,6 +146,29 @@ export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
   return joined
 }
 
+/** The steps of one answer as one: each output's rows, one step after the other. */
+export function joinRows(steps: readonly (readonly Tensor[])[]): Tensor[] {
+  return (steps[0] ?? []).map((first) => {
+    const parts = steps.flatMap((step) => step.filter(({ name }) => name === first.name))
+    const rows = parts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0)
+    return { ...first, shape: [rows, ...first.shape.slice(1)], data: joinBytes(parts.map(({ data }) => data)) }
+  })
+}
+
+/** Where each row of the first dimension begins in `data`, and where the last one ends. */
+export function rowStarts({ datatype, shape, data }: Tensor, rows: number): number[] {
+  if (datatype !== 'BYTES') return Array.from({ length: rows + 1 }, (_, row) => (row * data.length) / rows)
+  const perRow = elementsOf(shape.slice(1))
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  const starts = [0]
+  let offset = 0
+  for (let row = 0; row < rows; row += 1) {
+    for (let element = 0; element < perRow; element += 1) offset += 4 + view.getUint32(offset, true)
+    starts.push(offset)
+  }
+  return starts
+}
+
 function countStrings(tensor: Tensor): number {
   return elementBytes(tensor).length
 }

@@ -49,6 +49,10 @@ export interface GatewayConfig {
   repeatWaitMs: number
   blockMs: number
   jobTimeoutMs: number
+  /** The longest that one streamed answer may take. */
+  streamSeconds: number
+  /** How long a stream waits for a voucher once what was paid for is delivered. */
+  topUpSeconds: number
   bodyLimitBytes: number
   contentLimitBytes: number
   requestsPerMinute: number
@@ -84,6 +88,8 @@ export function readConfig(env: Environment = process.env): GatewayConfig {
     repeatWaitMs: integer(env, 'GRANARY_REPEAT_WAIT_MS', { fallback: 10_000, least: 0, most: 60_000 }),
     blockMs: integer(env, 'GRANARY_BLOCK_MS', { fallback: 1000, least: 50, most: 60_000 }),
     jobTimeoutMs: integer(env, 'GRANARY_JOB_TIMEOUT_MS', { fallback: 30_000, least: 100, most: 600_000 }),
+    streamSeconds: integer(env, 'GRANARY_STREAM_SECONDS', { fallback: 900, least: 1, most: 3600 }),
+    topUpSeconds: integer(env, 'GRANARY_TOP_UP_SECONDS', { fallback: 15, least: 0, most: 600 }),
     bodyLimitBytes: integer(env, 'GRANARY_BODY_LIMIT_BYTES', { fallback: 16 << 20, least: 1024, most: 256 << 20 }),
     contentLimitBytes: integer(env, 'GRANARY_CONTENT_LIMIT_BYTES', { fallback: 64 << 20, least: 1024, most: 1 << 30 }),
     requestsPerMinute: integer(env, 'GRANARY_REQUESTS_PER_MINUTE', { fallback: 12_000, least: 1, most: 10_000_000 }),

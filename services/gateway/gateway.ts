@@ -27,11 +27,16 @@ import { keyRoutes } from './routes/keys.ts'
 import { receiptRoutes } from './routes/receipts.ts'
 import { relayRoutes } from './routes/relay.ts'
 import { usageRoutes } from './routes/usage.ts'
+import { voucherRoutes } from './routes/vouchers.ts'
 import { configOf, openSessionBook } from './session-book.ts'
+import { openStreamDesk } from './streams/desk.ts'
+import { commitDelivered } from './streams/leftovers.ts'
 import { openVault } from './vault.ts'
 import { openX402 } from './x402/x402.ts'
 
 const PURPOSES_AGE_MS = 10_000
+/** For whoever reads a stream to take a step. */
+const PATIENCE_MS = 30_000
 
 export interface GatewayParts {
   chain: Chain
@@ -59,16 +64,20 @@ export async function openGateway(
   const owner = `gateway:${collector}:${config.name}`
   await using stack = new AsyncDisposableStack()
   stack.use(await ledger.claimOwner(owner))
+  await commitDelivered(ledger, { read: (limit) => ledger.leftoverProgress(owner, limit), log })
   const leftovers = await ledger.releaseLeftovers(owner)
   if (leftovers > 0) log.warn({ event: 'reservations.released', count: leftovers, why: 'left by an earlier run of this gateway' })
 
   const clock = () => consent.head?.timestamp ?? 0
-  stack.use(openOrphans({ ledger, jobTimeoutMs: config.jobTimeoutMs, clock, log }))
   const releases = stack.use(new Releases({ ledger, log }))
   const { answerSeconds, masterKeys, repeatWaitMs: waitMs } = config
   const offers = openKeyOffers(masterKeys)
   stack.use(openForgetting({ ledger, answerSeconds, clock, log }))
   const repeats = openRepeats({ ledger, masterKeys, keep: answerSeconds > 0, waitMs })
+  const { jobTimeoutMs, streamSeconds, topUpSeconds } = config
+  const limits = { wholeMs: 1000 * streamSeconds, stepMs: jobTimeoutMs, patienceMs: PATIENCE_MS, topUpMs: 1000 * topUpSeconds }
+  stack.use(openOrphans({ ledger, jobTimeoutMs, clock, log }))
+  const streams = stack.use(openStreamDesk({ ledger, limits, log }))
   const sessions = openSessionBook({ ledger, vault, escrow, token, collector, clock })
   const payers = openPayerBook({ ledger, sessions, vault, escrow, clock })
   const callers = openCallers({ ledger, payers })
@@ -89,7 +98,8 @@ export async function openGateway(
     signReceipt: openSigner(config.collector.privateKey),
     escrow,
     owner,
-    jobTimeoutMs: config.jobTimeoutMs,
+    jobTimeoutMs,
+    streams,
     log,
   }
 
@@ -107,6 +117,7 @@ export async function openGateway(
   const app = await openApp({ log, bodyLimitBytes: config.bodyLimitBytes, requestsPerMinute: config.requestsPerMinute })
   catalogRoutes(app, { catalog, consent, chain, ledger, dispatcher, rails, purposes })
   inferRoutes(app, { shop, rails, exact: x402?.desk ?? null })
+  voucherRoutes(app, { shop })
   embeddingRoutes(app, { shop })
   const ours = (account: AccountConfig) => configOf(account, collector)
   accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, escrow, token, clock, ours })
@@ -118,6 +129,7 @@ export async function openGateway(
   parts.acceptWorkers(app)
   stack.use(openPublisher({ ledger, store, collector, escrow: { ...escrow, token }, log }))
   stack.defer(() => app.close())
+  stack.defer(() => streams.close())
   const owned = stack.move()
   return { app, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }

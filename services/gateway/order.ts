@@ -16,6 +16,7 @@ import type { PayerBook } from './payer.ts'
 import type { Purposes } from './purposes.ts'
 import type { Releases } from './releases.ts'
 import type { Repeats } from './repeats.ts'
+import type { StreamDesk } from './streams/desk.ts'
 
 export interface Shop {
   ledger: Ledger
@@ -32,6 +33,7 @@ export interface Shop {
   /** This process, in reservations. */
   owner: string
   jobTimeoutMs: number
+  streams: StreamDesk
   log: Log
 }
 

@@ -1,19 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import type { InferAnswer } from '../core/api.ts'
 import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
 import type { Committed, Job, JobResult, Reserved } from '../core/ports.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
-import { toJsonTensor } from '../core/tensors.ts'
-import { candidatesOf, DEFAULT_PURPOSE, type Order, type Shop } from './order.ts'
+import { type Delivered, inferAnswer } from './answer.ts'
+import { candidatesOf, type Order, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
 import { refusalOf } from './refusals.ts'
 import { type Identity, identityOf } from './repeats.ts'
 
-const MAX_ATTEMPTS = 3
-const MAX_RAISES = 16
+export const MAX_ATTEMPTS = 3
+export const MAX_RAISES = 16
 /** A repeat may find its forerunner released, reserve anew, and be overtaken by another repeat. */
 const MAX_TURNS = 4
 
@@ -32,7 +30,7 @@ export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ an
 }
 
 /** A sale under its id in the ledger. */
-interface Sale {
+export interface Sale {
   payer: Payer
   requestId: string
   /** null: the client can't repeat it. */
@@ -78,7 +76,7 @@ async function perform(shop: Shop, order: Order, sale: Sale): Promise<Uint8Array
 }
 
 /** Models by their id only: a name can be given to several. */
-function checkScope({ model, purpose, jurisdiction }: Order, { models, purposes, jurisdictions }: Payer): void {
+export function checkScope({ model, purpose, jurisdiction }: Order, { models, purposes, jurisdictions }: Payer): void {
   if (models.length > 0 && !models.includes(model.modelId)) {
     throw new GranaryError('credential.forbidden', 'This API key may not buy this model.', { models })
   }
@@ -167,11 +165,15 @@ export async function dispatch(
   throw last ?? new GranaryError('provider.none', `No provider serves ${order.model.manifest.name} right now.`)
 }
 
-function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {
+export function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {
   return candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
 }
 
-async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { requestId: string; chosen: Candidate }): Promise<Job> {
+export async function jobFor(
+  shop: Shop,
+  order: Order,
+  { requestId, chosen }: { requestId: string; chosen: Candidate },
+): Promise<Job> {
   const { model, purpose, jurisdiction, inputs, quote } = order
   const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
   const salts = randomBytes(64).toString('hex')
@@ -189,14 +191,6 @@ async function jobFor(shop: Shop, order: Order, { requestId, chosen }: { request
   }
 }
 
-/** A delivered job and what its answer says of it. */
-export interface Delivered {
-  order: { model: { modelId: string; manifest: { name: string } }; body: { purpose?: string } }
-  requestId: string
-  result: JobResult
-  job: Pick<Job, 'inputSalt' | 'outputSalt'>
-}
-
 export async function commit(
   shop: Shop,
   {
@@ -208,36 +202,10 @@ export async function commit(
     job,
   }: Delivered & Pick<Sale, 'identity'> & { payer: Pick<Payer, 'accountId' | 'key'> },
 ): Promise<Uint8Array> {
-  const { receipt, signature, outputs } = result
+  const { receipt, signature } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
-  const { accountId, key } = payer
-  const answerOf = (committed: Committed): Uint8Array => {
-    const collectorSignature = shop.signReceipt(digestOfStruct('InferenceEscrow', shop.escrow, committed.head))
-    const answer: InferAnswer = {
-      id: requestId,
-      model: order.model.manifest.name,
-      modelId: order.model.modelId,
-      purpose: order.body.purpose ?? DEFAULT_PURPOSE,
-      outputs: outputs.map(toJsonTensor),
-      provider: receipt.provider,
-      units: receipt.units.toString(),
-      unitPrice: receipt.unitPrice.toString(),
-      charged: charged.toString(),
-      receipt: {
-        accountId,
-        key,
-        job: { ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() },
-        providerSignature: signature,
-        inputSalt: job.inputSalt,
-        outputSalt: job.outputSalt,
-        sequence: committed.sequence.toString(),
-        previousHead: committed.previousHead,
-        head: committed.head,
-        collectorSignature,
-      },
-    }
-    return Buffer.from(JSON.stringify(answer))
-  }
+  const answerOf = (committed: Committed): Uint8Array =>
+    Buffer.from(JSON.stringify(inferAnswer(shop, { order, payer, requestId, result, job }, committed)))
   const sealAnswer = identity && shop.repeats.sealing(identity)
   const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, sealAnswer })
   shop.log.info({

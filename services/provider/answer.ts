@@ -6,7 +6,7 @@ import type { Head, Job, JobReceipt, JobResult, LoadedModel, Runtime } from '../
 import { commitTensors } from '../core/tensors.ts'
 import type { Offer } from './offers.ts'
 
-const MAX_MICROS = 2 ** 32 - 1
+export const MAX_MICROS = 2 ** 32 - 1
 
 export interface Answering {
   operator: () => string | null
@@ -50,7 +50,7 @@ export async function answerJob(
 }
 
 /** Refuses a job that this worker did not offer at this price, or whose units it counts differently. */
-function checkTerms(answering: Answering, job: Job): string {
+export function checkTerms(answering: Answering, job: Job): string {
   const provider = answering.operator()
   const offer = answering.offer(job.modelId)
   const model = answering.model(job.modelId)

@@ -5,6 +5,7 @@ import type { LinkOptions, WorkerLink } from '../adapters/dispatcher/worker-link
 import type { Log } from '../adapters/log.ts'
 import type { Chain, ContentStore, Runtime } from '../core/ports.ts'
 import { type Answering, answerJob } from './answer.ts'
+import { answerInSteps } from './answer-steps.ts'
 import { fetchModel } from './fetch-model.ts'
 import { OfferBook } from './offers.ts'
 import { Shelf } from './shelf.ts'
@@ -75,6 +76,7 @@ function dialGateway({ parts, answering, shelf }: { parts: WorkerParts; answerin
     providerRegistry: { chainId: chain.chainId, address: chain.addresses.ProviderRegistry ?? '' },
     capacity: parts.capacity,
     onJob: (job, limits) => answerJob(answering, job, limits),
+    onSteps: (job, limits) => answerInSteps(answering, job, limits),
     onWelcome: ({ contentAddresses }) => {
       store
         .connect(contentAddresses)

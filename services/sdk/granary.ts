@@ -8,7 +8,9 @@ import { Derive } from './derive.ts'
 import { Earnings } from './earnings.ts'
 import { Govern } from './govern.ts'
 import { openHttp } from './http.ts'
+import { InferenceStream } from './inference-stream.ts'
 import { Provide } from './provide.ts'
+import { checkReceiptOf } from './receipts.ts'
 import { actFileOf, recordingContext } from './signed-acts.ts'
 import { type Usage, usageOver } from './usage.ts'
 
@@ -57,6 +59,27 @@ export class Granary {
   async infer(body: InferBody, { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string }): Promise<InferAnswer> {
     const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
     return this.context.http.json<InferAnswer>({ method: 'POST', path: '/v1/infer', body, headers, repeatable: true })
+  }
+
+  /** The same with an answer in steps; what came is held against the receipt. */
+  async inferStream(
+    body: InferBody,
+    { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string },
+  ): Promise<InferenceStream> {
+    const { http, facts, verifier } = this.context
+    const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
+    const asked = { ...body, stream: true }
+    const response = await http.open({ method: 'POST', path: '/v1/infer', body: asked, headers, repeatable: true })
+    const [escrow, collector] = [verifier('InferenceEscrow'), facts.collector]
+    return new InferenceStream(response, {
+      topUp: async () => undefined,
+      refused: () => undefined,
+      // Whose key it is, and its cap, the holder can't know.
+      check: (answer, commitment) => {
+        const { accountId, key } = answer.receipt
+        checkReceiptOf({ answer, commitment, escrow, collector, accountId, key, max: BigInt(answer.charged) })
+      },
+    })
   }
 
   /** What an API key has bought itself, for whoever holds it. */

@@ -15,11 +15,15 @@ export interface HttpRequest {
   headers?: Record<string, string>
   /** The call may be sent again without harm (it reads, or carries an idempotency key): retryable refusals are tried again. */
   repeatable?: boolean
+  /** Gives the call up, its body too. */
+  signal?: AbortSignal
 }
 
 /** JSON over HTTP to one gateway: every problem+json comes back as the GranaryError it describes. */
 export interface Http {
   readonly gatewayUrl: string
+  /** The answer once its head is there, its body still to be read. */
+  open(request: HttpRequest): Promise<Response>
   send(request: HttpRequest): Promise<{ status: number; headers: Headers; bytes: Uint8Array }>
   json<T>(request: HttpRequest): Promise<T>
 }
@@ -32,31 +36,50 @@ export function openHttp(options: HttpOptions): Http {
   const { gatewayUrl, fetch: fetching = fetch, timeoutMs = 60_000, unreachableMs = UNREACHABLE_MS } = options
   const origin = gatewayUrl.replace(/\/+$/, '')
 
-  async function once({ method, path, body, headers = {} }: HttpRequest) {
+  /** Resolves with the head; what comes after it is waited for as long as the caller likes. */
+  async function once({ method, path, body, headers = {}, signal }: HttpRequest): Promise<Response> {
     const encoded = body === undefined || body instanceof Uint8Array ? body : encodeJson(body)
     const type = body instanceof Uint8Array ? 'application/octet-stream' : 'application/json'
+    const limit = new AbortController()
+    const timer = setTimeout(() => limit.abort(new DOMException('No answer in time.', 'TimeoutError')), timeoutMs)
     let response: Response
     try {
       response = await fetching(`${origin}${path}`, {
         method,
         headers: { ...(encoded === undefined ? {} : { 'content-type': headers['content-type'] ?? type }), ...headers },
         ...(encoded === undefined ? {} : { body: encoded as BodyInit }),
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: signal ? AbortSignal.any([limit.signal, signal]) : limit.signal,
       })
     } catch (cause) {
-      const code = cause instanceof Error && cause.name === 'TimeoutError' ? 'deadline.exceeded' : 'gateway.unreachable'
-      throw new GranaryError(code, `The gateway at ${origin} did not answer.`, { cause, unsent: isRefusedConnection(cause) })
+      throw unanswered(cause)
+    } finally {
+      clearTimeout(timer)
     }
-    const bytes = new Uint8Array(await response.arrayBuffer())
-    if (response.ok) return { status: response.status, headers: response.headers, bytes }
-    throw errorOfProblem(readProblem(bytes), response.status)
+    if (response.ok) return response
+    throw errorOfProblem(readProblem(new Uint8Array(await response.arrayBuffer())), response.status)
   }
 
-  async function send(request: HttpRequest) {
+  function unanswered(cause: unknown): GranaryError {
+    const code = cause instanceof Error && cause.name === 'TimeoutError' ? 'deadline.exceeded' : 'gateway.unreachable'
+    return new GranaryError(code, `The gateway at ${origin} did not answer.`, { cause, unsent: isRefusedConnection(cause) })
+  }
+
+  async function read(request: HttpRequest) {
+    const signal = AbortSignal.timeout(timeoutMs)
+    const response = await once({ ...request, signal })
+    try {
+      const bytes = new Uint8Array(await response.arrayBuffer())
+      return { status: response.status, headers: response.headers, bytes }
+    } catch (cause) {
+      throw unanswered(cause)
+    }
+  }
+
+  async function patiently<T>(request: HttpRequest, attemptOnce: (request: HttpRequest) => Promise<T>): Promise<T> {
     const startedMs = performance.now()
     for (let attempt = 0; ; attempt++) {
       try {
-        return await once(request)
+        return await attemptOnce(request)
       } catch (error) {
         const patienceMs = patienceFor(error, request, unreachableMs)
         const pauseMs = Math.min(MAX_PAUSE_MS, 100 * 2 ** attempt) * (0.5 + Math.random() / 2)
@@ -66,9 +89,11 @@ export function openHttp(options: HttpOptions): Http {
     }
   }
 
+  const send = (request: HttpRequest) => patiently(request, read)
   return {
     gatewayUrl: origin,
     send,
+    open: (request) => patiently(request, once),
     async json<T>(request: HttpRequest): Promise<T> {
       const { bytes } = await send(request)
       return JSON.parse(new TextDecoder().decode(bytes)) as T
@@ -100,4 +125,15 @@ function readProblem(bytes: Uint8Array): Partial<Problem> {
   } catch {
     return {}
   }
+}
+
+export function randomId(): string {
+  return crypto.randomUUID()
+}
+
+export function toBase64Url(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '')
 }

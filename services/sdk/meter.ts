@@ -1,13 +1,14 @@
 import type { Signer } from 'ethers'
 import { accountIdOf, NO_USAGE } from '../core/accounts.ts'
-import type { InferAnswer, InferBody } from '../core/api.ts'
+import type { InferAnswer, InferBody, TopUpEvent } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { typedData, type Verifier } from '../core/messages.ts'
 import type { AccountConfig } from '../core/ports.ts'
-import { deriveMacKey, macOf, sessionHeaders, x25519PublicKey } from '../core/sessions.ts'
 import type { AccountReceipt } from './audit.ts'
-import { encodeJson, type Http } from './http.ts'
-import { checkReceipt } from './receipts.ts'
+import { encodeJson, type Http, randomId, toBase64Url } from './http.ts'
+import { InferenceStream } from './inference-stream.ts'
+import { type Call, MeterSession } from './meter-session.ts'
+import { checkReceiptOf, commitmentTo } from './receipts.ts'
 
 export interface MeterOptions {
   http: Http
@@ -22,13 +23,9 @@ export interface MeterOptions {
   ahead?: bigint
 }
 
-interface Session {
-  sessionId: string
-  macKey: Uint8Array
-}
-
-const SESSION_SECONDS = 12 * 3600
 const MAX_RAISES = 16
+/** Of a stream, in one ceiling. */
+const TOP_UPS_AHEAD = 4n
 
 /**
  * Pays one gateway from one escrow account: a voucher's ceiling is signed some requests ahead, each request is authenticated
@@ -37,8 +34,7 @@ const MAX_RAISES = 16
 export class Meter {
   readonly accountId: string
   readonly #options: MeterOptions
-  #session: Promise<Session> | null = null
-  #key = ''
+  readonly #session: MeterSession
   #voucher: { ceiling: bigint; header: string } | null = null
   #usageHead = { sequence: 0n, head: NO_USAGE }
   #inFlight = 0
@@ -48,6 +44,7 @@ export class Meter {
   constructor(options: MeterOptions) {
     this.#options = options
     this.accountId = accountIdOf(options.config, { ...options.escrow, token: options.token })
+    this.#session = new MeterSession(options, this.accountId)
   }
 
   /** Runs one paid inference. `idempotencyKey` makes a repeat safe after a lost answer; one is made if none is given. */
@@ -55,12 +52,33 @@ export class Meter {
     if (this.#stopped) throw this.#stopped
     this.#inFlight += 1
     try {
-      const answer = JSON.parse(new TextDecoder().decode(await this.#pay(encodeJson(body), idempotencyKey))) as InferAnswer
-      this.#check(answer)
+      const { bytes } = await this.#pay(encodeJson(body), { idempotencyKey, call: this.#options.http.send })
+      const answer = JSON.parse(new TextDecoder().decode(bytes)) as InferAnswer
+      this.#check(answer, { commitment: commitmentTo(answer.outputs), max: this.#options.maxPerRequest })
       return answer
     } finally {
       this.#inFlight -= 1
     }
+  }
+
+  /**
+   * Runs one paid inference whose answer comes in steps, and pays for those that come: at most `max` for all of them (default
+   * maxPerRequest), signing further ceilings as the stream asks for them. Leaving the loop early ends the stream and its cost.
+   */
+  async inferStream(
+    body: InferBody,
+    { idempotencyKey = randomId(), max = this.#options.maxPerRequest }: { idempotencyKey?: string; max?: bigint } = {},
+  ): Promise<InferenceStream> {
+    if (this.#stopped) throw this.#stopped
+    const call = this.#options.http.open
+    const response = await this.#pay(encodeJson({ ...body, stream: true }), { idempotencyKey, call })
+    return new InferenceStream(response, {
+      topUp: (asked) => this.#topUp(asked, max),
+      check: (answer, commitment) => this.#check(answer, { commitment, max }),
+      refused: (error) => {
+        this.#stopped ??= error
+      },
+    })
   }
 
   /** What the gateway says of the account; the chain is the authority. */
@@ -92,7 +110,8 @@ export class Meter {
   async request(asked: { method: 'GET' | 'POST' | 'DELETE'; path: string; body?: unknown }): Promise<Uint8Array> {
     const { method, path } = asked
     const body = asked.body === undefined ? new Uint8Array() : encodeJson(asked.body)
-    return (await this.#authenticated({ method, path, body, idempotencyKey: randomId(), voucher: '' })).bytes
+    const { send } = this.#options.http
+    return (await this.#session.call({ method, path, body, idempotencyKey: randomId(), voucher: '' }, send)).bytes
   }
 
   async apiKeys(): Promise<Record<string, unknown>[]> {
@@ -108,12 +127,12 @@ export class Meter {
     return JSON.parse(new TextDecoder().decode(await this.request({ method, path }))) as T
   }
 
-  async #pay(body: Uint8Array, idempotencyKey: string): Promise<Uint8Array> {
+  async #pay<T>(body: Uint8Array, { idempotencyKey, call }: { idempotencyKey: string; call: Call<T> }): Promise<T> {
     for (let raises = 0; ; raises++) {
       const sent = this.#voucher
       try {
         const request = { method: 'POST' as const, path: '/v1/infer', body, idempotencyKey, voucher: sent?.header ?? '' }
-        return (await this.#authenticated(request)).bytes
+        return await this.#session.call(request, call)
       } catch (error) {
         if (!(error instanceof GranaryError) || error.code !== 'voucher.stale' || raises >= MAX_RAISES) throw error
         await this.#raise(sent?.ceiling ?? 0n, error)
@@ -125,13 +144,13 @@ export class Meter {
   async #raise(seen: bigint, refusal: GranaryError): Promise<void> {
     while (this.#raising) await this.#raising
     if ((this.#voucher?.ceiling ?? 0n) > seen) return
-    this.#raising = this.#sign(refusal).finally(() => {
+    this.#raising = this.#raiseFor(refusal).finally(() => {
       this.#raising = null
     })
     await this.#raising
   }
 
-  async #sign({ evidence }: GranaryError): Promise<void> {
+  async #raiseFor({ evidence }: GranaryError): Promise<void> {
     const required = BigInt(String(evidence.required))
     const signAtLeast = BigInt(String(evidence.signAtLeast))
     if (required > this.#options.maxPerRequest) {
@@ -142,7 +161,10 @@ export class Meter {
     }
     const ahead = this.#options.ahead ?? 16n
     const requests = BigInt(this.#inFlight) > ahead ? BigInt(this.#inFlight) : ahead
-    const ceiling = signAtLeast + required * (requests - 1n)
+    await this.#sign(signAtLeast + required * (requests - 1n))
+  }
+
+  async #sign(ceiling: bigint): Promise<void> {
     const { escrow, signer } = this.#options
     const key = (await signer.getAddress()).toLowerCase()
     const value = { accountId: this.accountId, key, ceiling, usageHead: this.#usageHead.head }
@@ -152,74 +174,35 @@ export class Meter {
     this.#voucher = { ceiling, header }
   }
 
-  async #authenticated(request: {
-    method: 'GET' | 'POST' | 'DELETE'
-    path: string
-    body: Uint8Array
-    idempotencyKey: string
-    voucher: string
-  }) {
-    const { method, path, body, idempotencyKey, voucher } = request
-    for (let attempt = 0; ; attempt++) {
-      const session = await this.#openSession()
-      const headers = {
-        [sessionHeaders.session]: session.sessionId,
-        [sessionHeaders.idempotencyKey]: idempotencyKey,
-        [sessionHeaders.mac]: macOf(session.macKey, { method, path, body, idempotencyKey, voucher }),
-        ...(voucher === '' ? {} : { [sessionHeaders.voucher]: voucher }),
-        ...(body.length === 0 ? {} : { 'content-type': 'application/json' }),
-      }
-      try {
-        return await this.#options.http.send({ method, path, headers, repeatable: true, ...(body.length === 0 ? {} : { body }) })
-      } catch (error) {
-        // The gateway has restarted since, or the session has expired.
-        const lost = error instanceof GranaryError && error.code === 'credential.unknown' && attempt < 2
-        if (!lost) throw error
-        this.#session = null
-      }
+  /** Ahead as for requests, never beyond the budget of the stream; less than what was asked for may still do for a step or two. */
+  async #topUp({ reserved, required, signAtLeast, post }: TopUpEvent, max: bigint): Promise<void> {
+    const left = max - BigInt(reserved)
+    const wanted = BigInt(required) * TOP_UPS_AHEAD
+    const ceiling = BigInt(signAtLeast) - BigInt(required) + (wanted < left ? wanted : left)
+    if (left <= 0n || this.#stopped) return
+    while (this.#raising) await this.#raising
+    if ((this.#voucher?.ceiling ?? 0n) < ceiling) {
+      this.#raising = this.#sign(ceiling).finally(() => {
+        this.#raising = null
+      })
+      await this.#raising
     }
+    const request = { method: 'POST' as const, path: post, body: encodeJson({}), idempotencyKey: randomId() }
+    await this.#session.call({ ...request, voucher: this.#voucher?.header ?? '' }, this.#options.http.send)
   }
 
-  #openSession(): Promise<Session> {
-    this.#session ??= this.#newSession().catch((error) => {
-      this.#session = null
-      throw error
-    })
-    return this.#session
-  }
-
-  async #newSession(): Promise<Session> {
-    const { http, signer, escrow, config } = this.#options
-    const secretKey = crypto.getRandomValues(new Uint8Array(32))
-    const head = await http.json<{ timestamp: number }>({ method: 'GET', path: '/v1/head', repeatable: true })
-    const key = (await signer.getAddress()).toLowerCase()
-    this.#key = key
-    const value = {
-      accountId: this.accountId,
-      key,
-      ephemeralKey: x25519PublicKey(secretKey),
-      expiresAt: head.timestamp + SESSION_SECONDS,
-    }
-    const { domain, types } = typedData('InferenceEscrow', 'Session', escrow, value)
-    const signature = await signer.signTypedData(domain, types, value)
-    const { ephemeralKey, expiresAt } = value
-    const body = { account: config, key, ephemeralKey, expiresAt, signature }
-    const opened = await http.json<{ sessionId: string; gatewayKey: string }>({
-      method: 'POST',
-      path: '/v1/sessions',
-      body,
-      repeatable: true,
-    })
-    return {
-      sessionId: opened.sessionId,
-      macKey: deriveMacKey({ secretKey, publicKey: opened.gatewayKey, sessionId: opened.sessionId }),
-    }
-  }
-
-  #check(answer: InferAnswer): void {
-    const { escrow, config, maxPerRequest } = this.#options
+  #check(answer: Omit<InferAnswer, 'outputs'>, { commitment, max }: { commitment: (salt: string) => string; max: bigint }): void {
+    const { escrow, config } = this.#options
     try {
-      checkReceipt({ answer, escrow, collector: config.collector, accountId: this.accountId, key: this.#key, max: maxPerRequest })
+      checkReceiptOf({
+        answer,
+        commitment,
+        escrow,
+        collector: config.collector,
+        accountId: this.accountId,
+        key: this.#session.key,
+        max,
+      })
     } catch (error) {
       if (error instanceof GranaryError) this.#stopped = error
       throw error
@@ -227,15 +210,4 @@ export class Meter {
     const sequence = BigInt(answer.receipt.sequence)
     if (sequence > this.#usageHead.sequence) this.#usageHead = { sequence, head: answer.receipt.head }
   }
-}
-
-function randomId(): string {
-  return crypto.randomUUID()
-}
-
-function toBase64Url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '')
 }

@@ -17,14 +17,29 @@ export interface ReceiptCheck {
  * Refuses an answer whose receipt does not hold: outputs that differ from what the provider committed to, a charge above the
  * price or the agreement, a head that does not follow, a signature that is not the collector's.
  */
-export function checkReceipt({ answer, escrow, collector, accountId, key, max }: ReceiptCheck): void {
+export function checkReceipt({ answer, ...check }: ReceiptCheck): void {
+  checkReceiptOf({ ...check, answer, commitment: commitmentTo(answer.outputs) })
+}
+
+export function commitmentTo(outputs: InferAnswer['outputs']): (salt: string) => string {
+  const tensors = outputs.map((output) => fromJsonTensor(output as JsonTensor))
+  return (salt) => commitTensors(tensors, salt)
+}
+
+export interface ReceiptOfCheck extends Omit<ReceiptCheck, 'answer'> {
+  answer: Omit<InferAnswer, 'outputs'>
+  /** To all outputs, under the receipt's salt. */
+  commitment: (salt: string) => string
+}
+
+/** The same where the outputs came before their receipt. */
+export function checkReceiptOf({ answer, commitment, escrow, collector, accountId, key, max }: ReceiptOfCheck): void {
   const { receipt } = answer
   const refuse = (why: string) => {
-    throw new GranaryError('receipt.wrong', `The receipt does not hold: ${why}.`, { requestId: answer.id })
+    throw wrongReceipt(answer.id, why)
   }
   if (receipt.accountId !== accountId || receipt.key !== key) refuse('it is for another account or key')
-  const outputs = answer.outputs.map((output) => fromJsonTensor(output as JsonTensor))
-  if (commitTensors(outputs, receipt.outputSalt) !== receipt.job.outputCommitment)
+  if (commitment(receipt.outputSalt) !== receipt.job.outputCommitment)
     refuse('the outputs are not those that the provider signed')
   if (answer.modelId !== receipt.job.modelId) refuse('it is for another model')
   const charged = BigInt(answer.charged)
@@ -35,6 +50,10 @@ export function checkReceipt({ answer, escrow, collector, accountId, key, max }:
   if (structHashOf('InferenceEscrow', 'Receipt', value) !== receipt.head) refuse('its head is not its hash')
   const signer = signerOf(digestOf('InferenceEscrow', 'Receipt', escrow, value), receipt.collectorSignature)
   if (signer?.toLowerCase() !== collector) refuse('the collector did not sign it')
+}
+
+export function wrongReceipt(requestId: string, why: string): GranaryError {
+  return new GranaryError('receipt.wrong', `The receipt does not hold: ${why}.`, { requestId })
 }
 
 function receiptValue({ job, accountId, key, sequence, previousHead }: ReceiptBody, charged: bigint) {

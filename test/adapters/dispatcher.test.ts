@@ -7,13 +7,16 @@ import type { Wallet } from 'ethers'
 import { describe, expect, it, vi } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { decodeFrame, encodeFrame } from '../../services/adapters/dispatcher/frames.ts'
+import { StepStream } from '../../services/adapters/dispatcher/step-stream.ts'
 import { websocketOptions } from '../../services/adapters/dispatcher/transfer-channel.ts'
 import { WebSocketHub } from '../../services/adapters/dispatcher/websocket-hub.ts'
 import { WorkerLink } from '../../services/adapters/dispatcher/worker-link.ts'
 import { decodeJob, encodeResult } from '../../services/adapters/dispatcher/worker-protocol.ts'
 import { openLog } from '../../services/adapters/log.ts'
 import { typedData } from '../../services/core/messages.ts'
-import { dispatcherConformance } from './conformance/dispatcher.ts'
+import type { JobStep } from '../../services/core/ports.ts'
+import { type DispatcherSetup, dispatcherConformance } from './conformance/dispatcher.ts'
+import { steppedDispatcherConformance } from './conformance/dispatcher-steps.ts'
 import {
   CHAIN_TIME,
   escrow,
@@ -26,6 +29,7 @@ import {
   random32,
   reverse,
 } from './support/jobs.ts'
+import { reverseInSteps, steppedJob } from './support/steps.ts'
 
 const log = openLog({ process: 'test', level: 'silent' })
 const LIMITS = { timeoutMs: 20_000 }
@@ -61,15 +65,25 @@ async function openHub({ pingMs = 15_000 } = {}) {
   }
 }
 
-dispatcherConformance('WebSockets over loopback', async () => {
+async function openSetup(): Promise<DispatcherSetup> {
   const opened = await openHub()
   const links: WorkerLink[] = []
   return {
     dispatcher: opened.hub,
-    join: async ({ wallet, capacity, onJob, known = true }) => {
+    join: async ({ wallet, capacity, onJob, onSteps, known = true }) => {
       if (known) opened.known.add(wallet.address.toLowerCase())
       const before = new Set(opened.sockets.clients)
-      const link = new WorkerLink({ url: opened.url, wallet, providerRegistry, capacity, onJob, onWelcome: () => {}, log })
+      const stepping = onSteps ? { onSteps } : {}
+      const link = new WorkerLink({
+        url: opened.url,
+        wallet,
+        providerRegistry,
+        capacity,
+        onJob,
+        ...stepping,
+        onWelcome: () => {},
+        log,
+      })
       link.setReady([MODEL])
       links.push(link)
       return {
@@ -83,6 +97,42 @@ dispatcherConformance('WebSockets over loopback', async () => {
       await Promise.all(links.map((link) => link[Symbol.asyncDispose]()))
     },
   }
+}
+
+dispatcherConformance('WebSockets over loopback', openSetup)
+steppedDispatcherConformance('WebSockets over loopback', openSetup)
+
+describe('a stream of steps', () => {
+  it('takes no step beyond what was granted, nor beyond the last', async () => {
+    const { job, plan } = steppedJob(3)
+    const steps: JobStep[] = []
+    for await (const { isLast: _, ...step } of reverseInSteps(newSessionKey())(job, {
+      ...LIMITS,
+      signal: new AbortController().signal,
+    }))
+      steps.push(step)
+    const [first, second, third] = steps
+    if (!first || !second || !third) throw new Error('three steps')
+    const grants: number[] = []
+    const parts = {
+      job,
+      plan,
+      provider: OPERATOR,
+      flawOf: () => null,
+      sendGrant: (count: number) => grants.push(count),
+      stop: () => {},
+    }
+    const stream = new StepStream({ ...parts, granted: 1 })
+    expect([stream.admits(64), stream.admits(2 ** 20 + 1), stream.admits(0)]).toEqual([true, false, true])
+    expect(stream.take(first)).toBeNull()
+    expect(stream.admits(64)).toBe(false)
+    expect(stream.take(second)).toMatch(/in place of 1/)
+    stream.grant(99)
+    expect(grants).toEqual([3])
+    for (const step of [second, third]) expect(stream.take(step)).toBeNull()
+    expect(stream.take({ ...third, index: 3 })).toMatch(/in place of 3/)
+    expect(stream.ended).toBe(true)
+  })
 })
 
 describe('a worker on a WebSocket', () => {

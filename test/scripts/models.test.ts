@@ -15,10 +15,12 @@ import {
 import { writeOnnx } from '../../scripts/models/onnx-writer.ts'
 import { cleanMail, decodeRows, encodeRows, spamShards } from '../../scripts/models/spam-corpus.ts'
 import { spamSeed, splitRows, trainSpam } from '../../scripts/models/train-spam.ts'
+import { compareTensors } from '../../services/adapters/runtime/comparison.ts'
 import { OnnxRuntime } from '../../services/adapters/runtime/onnx-runtime.ts'
 import { MAX_MANIFEST_BYTES } from '../../services/core/manifest.ts'
 import { countUnits } from '../../services/core/metering.ts'
-import { floatTensor, type JsonTensor, type Tensor, toJsonTensor } from '../../services/core/tensors.ts'
+import { planSteps } from '../../services/core/steps.ts'
+import { floatTensor, type JsonTensor, joinBytes, type Tensor, toJsonTensor } from '../../services/core/tensors.ts'
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 const shards = spamShards()
@@ -193,6 +195,56 @@ describe('the catalog', () => {
     const { probability, segments } = await infer('silero-vad', [{ ...cut, shape: [length] }])
     expect(probability?.length).toBe(20)
     expect(pairsOf(segments).at(-1)?.[1]).toBe(length)
+  })
+
+  /** Other requests run between two steps. */
+  async function inSteps(name: string, inputs: readonly Tensor[]): Promise<Tensor[]> {
+    const plan = planSteps(built.get(name)?.manifest ?? ({} as never), inputs)
+    if (!plan) throw new Error(`${name} has no steps`)
+    const given: Tensor[][] = []
+    let carried: Tensor[] = []
+    for (let step = 0; step < plan.steps; step += 1) {
+      const isLast = step === plan.steps - 1
+      const stepped = await runtime.step(name, { inputs: plan.inputsOf(step), carried, isLast }, { timeoutMs: 20_000 })
+      given.push(stepped.outputs)
+      carried = stepped.carried
+      await runtime.infer(name, name === 'silero-vad' ? silenceInput(0.1) : spamInput(), { timeoutMs: 20_000 })
+    }
+    return (given[0] ?? []).map((first, index) => {
+      const parts = given.flatMap((outputs) => outputs[index] ?? [])
+      const rows = parts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0)
+      return { ...first, shape: [rows, ...first.shape.slice(1)], data: joinBytes(parts.map(({ data }) => data)) }
+    })
+  }
+
+  test('hears a recording in steps as in one piece, to the bit, and a range over two steps once', async () => {
+    for (const seconds of [0.3, 4, 8.004, 13.7]) {
+      const voice = voiceInput({ seconds, quietSeconds: 0.5 })
+      const stepped = await inSteps('silero-vad', voice)
+      expect(stepped).toEqual((await runtime.infer('silero-vad', voice, { timeoutMs: 20_000 })).outputs)
+    }
+    const unbroken = await inSteps('silero-vad', voiceInput({ seconds: 13.7, quietSeconds: 0 }))
+    expect(unbroken[1]?.shape[0]).toBeLessThan(20)
+  })
+
+  test('judges texts in steps as in one piece', async () => {
+    const texts = spamInput(Array.from({ length: 21 }, (_, index) => `${[...hamTexts, ...spamTexts][index % 8]} ${index}`))
+    const { outputs } = await runtime.infer('spam-classifier', texts, { timeoutMs: 20_000 })
+    expect(compareTensors(outputs, await inSteps('spam-classifier', texts), 1e-5)).toBeNull()
+  })
+
+  test('takes a step only of what yields in steps, and loads nothing that says so and can not', async () => {
+    const step = { inputs: invoiceInput(), carried: [], isLast: true }
+    await expect(runtime.step('pp-ocrv4-rec', step, { timeoutMs: 1000 })).rejects.toMatchObject({ code: 'input.invalid' })
+    for (const [name, size] of [
+      ['silero-vad', 1000],
+      ['pp-ocrv4-rec', 1],
+    ] as const) {
+      const model = built.get(name)
+      if (!model) throw new Error(`no ${name}`)
+      const files = { ...model, manifest: { ...model.manifest, steps: { size } }, modelId: `${name} in steps` }
+      await expect(runtime.load(files, { timeoutMs: 30_000 })).rejects.toMatchObject({ code: 'request.malformed' })
+    }
   })
 
   test('reads the line of the invoice, and counts one image', async () => {

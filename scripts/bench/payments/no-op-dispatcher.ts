@@ -1,3 +1,4 @@
+import { GranaryError } from '../../../services/core/errors.ts'
 import type { Dispatcher, Job, JobResult, Worker } from '../../../services/core/ports.ts'
 import { commitTensors, textTensor } from '../../../services/core/tensors.ts'
 
@@ -49,6 +50,9 @@ export function openNoOpDispatcher({ provider, chainTime }: { provider: string; 
         computeMicros: 1,
       }
       return { outputs, receipt, signature: SIGNATURE }
+    },
+    stream: () => {
+      throw new GranaryError('provider.failed', 'The no-op model answers in one piece.')
     },
     async [Symbol.asyncDispose]() {},
   }

@@ -17,9 +17,9 @@ export function flawOf(options: {
   escrow: Verifier
   chainTime: number | null
 }): string | null {
-  const { job, result, provider, sessionKey, escrow, chainTime } = options
-  const { receipt, outputs, signature } = result
-  const expected: Omit<JobReceipt, 'servedAt' | 'computeMicros'> = {
+  const { job, result, provider, ...signed } = options
+  const { outputs } = result
+  const expected: ExpectedReceipt = {
     jobId: job.jobId,
     modelId: job.modelId,
     provider,
@@ -30,6 +30,21 @@ export function flawOf(options: {
     units: job.units,
     unitPrice: job.unitPrice,
   }
+  return flawOfReceipt({ ...signed, result, expected })
+}
+
+export type ExpectedReceipt = Omit<JobReceipt, 'servedAt' | 'computeMicros'>
+
+/** The same against fields that are worked out already. */
+export function flawOfReceipt(options: {
+  result: JobResult
+  expected: ExpectedReceipt
+  sessionKey: string
+  escrow: Verifier
+  chainTime: number | null
+}): string | null {
+  const { result, expected, sessionKey, escrow, chainTime } = options
+  const { receipt, signature } = result
   for (const [name, value] of Object.entries(expected)) {
     if (receipt[name as keyof typeof expected] !== value) return `its ${name} is not the job's`
   }

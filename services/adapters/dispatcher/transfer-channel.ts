@@ -1,10 +1,11 @@
 import type { RawData, WebSocket } from 'ws'
 import { GranaryError } from '../../core/errors.ts'
 import { joinBytes } from '../../core/tensors.ts'
-import { CHUNK_BYTES, decodeFrame, encodeFrame, type Frame, MAX_BODY_BYTES, MAX_MESSAGE_BYTES } from './frames.ts'
+import { decodeFrame, encodeFrame, type Frame, MAX_BODY_BYTES, MAX_MESSAGE_BYTES } from './frames.ts'
+import { type Outgoing, placeBefore, takeChunk } from './outgoing.ts'
 
 /** Sent ahead of the receiver's credit, for each transfer. */
-const WINDOW_BYTES = 1024 * 1024
+export const WINDOW_BYTES = 1024 * 1024
 /** Handed to the socket and not yet taken by the network. */
 const HIGH_WATER_BYTES = 1024 * 1024
 /** Credits and answers alone never pile up this high unless nobody reads. */
@@ -25,13 +26,6 @@ export interface ChannelEvents {
   /** The other side does not want the transfer, or has given up on the stream. */
   cancelled(stream: number): void
   closed(why: string): void
-}
-
-interface Outgoing {
-  stream: number
-  parts: Uint8Array[]
-  offset: number
-  credit: number
 }
 
 interface Incoming {
@@ -74,7 +68,7 @@ export class TransferChannel {
     this.#write({ kind: 'control', message })
   }
 
-  /** Queues a transfer; its chunks leave as credit and socket allow. */
+  /** Queues a transfer; its chunks leave as credit and socket allow, and those of one stream one after the other. */
   send(transfer: { stream: number; header: unknown; body: readonly Uint8Array[] }): void {
     const { stream, header, body } = transfer
     const parts = body.filter(({ length }) => length > 0)
@@ -85,10 +79,23 @@ export class TransferChannel {
         limit: MAX_BODY_BYTES,
       })
     }
-    this.#write({ kind: 'open', stream, bodyBytes, header })
-    if (bodyBytes === 0) return
-    this.#outgoing.push({ stream, parts, offset: 0, credit: WINDOW_BYTES })
+    const isFirst = !this.#outgoing.some((outgoing) => outgoing.stream === stream)
+    this.#outgoing.push({ stream, header, bodyBytes, parts, offset: 0, credit: 0 })
+    if (isFirst) this.#begin(stream)
     this.#pump()
+  }
+
+  /** Opens the stream's next transfer, and those behind it as long as they have no body. */
+  #begin(stream: number): void {
+    for (;;) {
+      const index = this.#outgoing.findIndex((outgoing) => outgoing.stream === stream)
+      const next = this.#outgoing[index]
+      if (!next) return
+      this.#write({ kind: 'open', stream, bodyBytes: next.bodyBytes, header: next.header })
+      next.credit = WINDOW_BYTES
+      if (next.bodyBytes > 0) return
+      this.#outgoing.splice(index, 1)
+    }
   }
 
   /** Ends both directions of a stream. */
@@ -122,8 +129,11 @@ export class TransferChannel {
       if (!next) return
       this.#outgoing.splice(index, 1)
       const bytes = takeChunk(next)
-      if (next.parts.length > 0) this.#outgoing.push(next)
+      const isDone = next.parts.length === 0
+      // Before those that wait behind it on its stream.
+      if (!isDone) this.#outgoing.splice(placeBefore(this.#outgoing, next.stream), 0, next)
       this.#write({ kind: 'data', stream: next.stream, bytes })
+      if (isDone) this.#begin(next.stream)
     }
   }
 
@@ -198,8 +208,8 @@ export class TransferChannel {
   }
 
   #forget(stream: number): void {
-    const index = this.#outgoing.findIndex((outgoing) => outgoing.stream === stream)
-    if (index >= 0) this.#outgoing.splice(index, 1)
+    for (let index = this.#outgoing.length - 1; index >= 0; index -= 1)
+      if (this.#outgoing[index]?.stream === stream) this.#outgoing.splice(index, 1)
     this.#forgetIncoming(stream)
   }
 
@@ -224,25 +234,6 @@ export class TransferChannel {
     this.#incoming.clear()
     this.#events.closed(reason || this.#why)
   }
-}
-
-function takeChunk(outgoing: Outgoing): Uint8Array {
-  const chunk: Uint8Array[] = []
-  let room = Math.min(CHUNK_BYTES, outgoing.credit)
-  while (room > 0) {
-    const part = outgoing.parts[0]
-    if (!part) break
-    const piece = part.subarray(outgoing.offset, outgoing.offset + room)
-    chunk.push(piece)
-    room -= piece.length
-    outgoing.credit -= piece.length
-    outgoing.offset += piece.length
-    if (outgoing.offset === part.length) {
-      outgoing.parts.shift()
-      outgoing.offset = 0
-    }
-  }
-  return joinBytes(chunk)
 }
 
 function breach(why: string): GranaryError {

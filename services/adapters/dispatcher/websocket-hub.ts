@@ -1,6 +1,8 @@
 import type { WebSocket } from 'ws'
-import type { Dispatcher, Job, JobResult, Worker } from '../../core/ports.ts'
-import { gone, type HubContext, WorkerConnection } from './worker-connection.ts'
+import type { Dispatcher, Job, JobResult, JobStream, Worker } from '../../core/ports.ts'
+import type { StepPlan } from '../../core/steps.ts'
+import { type HubContext, WorkerConnection } from './worker-connection.ts'
+import { gone } from './worker-jobs.ts'
 
 const MAX_CONNECTIONS = 1024
 const MAX_WORKERS_PER_KEY = 64
@@ -47,6 +49,12 @@ export class WebSocketHub implements Dispatcher {
     const connection = this.#joined.get(workerId)
     if (!connection) throw gone('The worker is not connected any more.')
     return connection.send(job, options)
+  }
+
+  stream(workerId: string, job: Job, options: { plan: StepPlan; granted: number; timeoutMs: number }): JobStream {
+    const connection = this.#joined.get(workerId)
+    if (!connection) throw gone('The worker is not connected any more.')
+    return connection.stream(job, options)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,16 +4,15 @@ import type { Static } from 'typebox'
 import type { WebSocket } from 'ws'
 import { GranaryError } from '../../core/errors.ts'
 import { digestOf, type Verifier } from '../../core/messages.ts'
-import type { Job, JobResult, Worker } from '../../core/ports.ts'
+import type { Job, JobResult, JobStream, Worker } from '../../core/ports.ts'
+import type { StepPlan } from '../../core/steps.ts'
 import type { Log } from '../log.ts'
-import { flawOf, recover } from './receipt-check.ts'
+import { recover } from './receipt-check.ts'
 import { TransferChannel } from './transfer-channel.ts'
-import { decodeAnswer, encodeJob, FromWorker, type Hello, PROTOCOL, parseControl } from './worker-protocol.ts'
+import { busy, gone, WorkerJobs } from './worker-jobs.ts'
+import { FromWorker, type Hello, PROTOCOL, parseControl } from './worker-protocol.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 10_000
-/** Weight of the newest job in the moving average. */
-const NEWEST = 0.2
-
 export interface HubContext {
   /** The collector's address. */
   gateway: string
@@ -26,12 +25,6 @@ export interface HubContext {
   chainTime?: () => number | null
   pingMs?: number
   log: Log
-}
-
-interface InFlight {
-  job: Job
-  startedAt: number
-  answer: PromiseWithResolvers<JobResult>
 }
 
 export interface ConnectionEvents {
@@ -48,13 +41,11 @@ export class WorkerConnection {
   readonly #channel: TransferChannel
   readonly #challenge = hexlify(randomBytes(32))
   readonly #handshake: NodeJS.Timeout
-  readonly #inFlight = new Map<number, InFlight>()
+  readonly #jobs: WorkerJobs
   #state: 'challenged' | 'checking' | 'joined' | 'closed' = 'challenged'
   #provider = ''
   #sessionKey = ''
   #capacity = 0
-  #averageMs = 0
-  #lastStream = 0
   #ready: ReadonlySet<string> = new Set()
 
   constructor(options: { socket: WebSocket; context: HubContext; events: ConnectionEvents }) {
@@ -66,11 +57,16 @@ export class WorkerConnection {
       ...(context.pingMs === undefined ? {} : { pingMs: context.pingMs }),
       events: {
         control: (message) => this.#onControl(parseControl(FromWorker, message)),
-        admits: ({ stream }) => this.#inFlight.has(stream),
-        received: (transfer) => this.#onAnswer(transfer),
-        cancelled: (stream) => this.#settle(stream)?.answer.reject(busy('The worker has no room for the job.')),
+        admits: ({ stream, bodyBytes }) => this.#jobs.admits(stream, bodyBytes),
+        received: (transfer) => this.#jobs.take(transfer),
+        cancelled: (stream) => this.#jobs.fail(stream, busy('The worker has no room for the job.')),
         closed: (why) => this.#onClosed(why),
       },
+    })
+    this.#jobs = new WorkerJobs({
+      channel: this.#channel,
+      signed: () => this.#signed(),
+      drop: (jobId, flaw) => this.#drop(jobId, flaw),
     })
     this.#handshake = setTimeout(() => this.close('no hello in time'), HANDSHAKE_TIMEOUT_MS)
     this.#channel.control({
@@ -88,9 +84,9 @@ export class WorkerConnection {
       provider: this.#provider,
       sessionKey: this.#sessionKey,
       ready: this.#ready,
-      inFlight: this.#inFlight.size,
+      inFlight: this.#jobs.size,
       capacity: this.#capacity,
-      averageMs: this.#averageMs,
+      averageMs: this.#jobs.averageMs,
     }
   }
 
@@ -105,31 +101,19 @@ export class WorkerConnection {
     if (operator?.toLowerCase() !== this.#provider) this.close('the session key was replaced')
   }
 
-  async send(job: Job, options: { timeoutMs: number; signal?: AbortSignal }): Promise<JobResult> {
-    const { timeoutMs, signal } = options
-    if (this.#state !== 'joined' || !this.#ready.has(job.modelId)) throw gone('The worker does not serve the model any more.')
-    if (this.#inFlight.size >= this.#capacity) throw busy('The worker is at capacity.')
-    if (signal?.aborted) throw abandoned(signal.reason)
-    const stream = this.#freeStream()
-    const { header, body } = encodeJob(job, Math.max(1, Math.floor(timeoutMs)))
-    const answer = Promise.withResolvers<JobResult>()
-    this.#inFlight.set(stream, { job, startedAt: performance.now(), answer })
-    const giveUp = (error: GranaryError) => {
-      if (!this.#settle(stream)) return
-      this.#channel.cancel(stream)
-      answer.reject(error)
-    }
-    const timer = setTimeout(() => giveUp(late(timeoutMs)), timeoutMs)
-    const onAbort = () => giveUp(abandoned(signal?.reason))
-    signal?.addEventListener('abort', onAbort, { once: true })
-    try {
-      this.#channel.send({ stream, header, body })
-      return await answer.promise
-    } finally {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-      this.#inFlight.delete(stream)
-    }
+  send(job: Job, options: { timeoutMs: number; signal?: AbortSignal }): Promise<JobResult> {
+    this.#requireRoom(job)
+    return this.#jobs.send(job, options)
+  }
+
+  stream(job: Job, options: { plan: StepPlan; granted: number; timeoutMs: number }): JobStream {
+    this.#requireRoom(job)
+    return this.#jobs.stream(job, options)
+  }
+
+  #requireRoom({ modelId }: Job): void {
+    if (this.#state !== 'joined' || !this.#ready.has(modelId)) throw gone('The worker does not serve the model any more.')
+    if (this.#jobs.size >= this.#capacity) throw busy('The worker is at capacity.')
   }
 
   #onControl(message: FromWorker): void {
@@ -172,41 +156,14 @@ export class WorkerConnection {
     this.#channel.control({ kind: 'welcome', workerId: this.workerId, provider: this.#provider })
   }
 
-  #onAnswer({ stream, header, body }: { stream: number; header: unknown; body: Uint8Array }): void {
-    const found = this.#settle(stream)
-    if (!found) return
-    const answer = this.#read(header, body, found.job)
-    if (answer instanceof GranaryError) {
-      found.answer.reject(answer)
-      return
-    }
-    const tookMs = performance.now() - found.startedAt
-    this.#averageMs = this.#averageMs === 0 ? tookMs : (1 - NEWEST) * this.#averageMs + NEWEST * tookMs
-    found.answer.resolve(answer)
+  #signed() {
+    const { escrow, chainTime } = this.#context
+    return { provider: this.#provider, sessionKey: this.#sessionKey, escrow, chainTime: chainTime?.() ?? null }
   }
 
-  /** A worker that signs something else than it was asked, or cannot speak the protocol, is dropped. */
-  #read(header: unknown, body: Uint8Array, job: Job): JobResult | GranaryError {
-    const { escrow, chainTime, log } = this.#context
-    let flaw: string | null
-    try {
-      const answer = decodeAnswer(header, body)
-      if (answer instanceof GranaryError) return answer
-      const at = chainTime?.() ?? null
-      flaw = flawOf({ job, result: answer, provider: this.#provider, sessionKey: this.#sessionKey, escrow, chainTime: at })
-      if (flaw === null) return answer
-    } catch (error) {
-      flaw = error instanceof GranaryError ? error.message : 'it cannot be read'
-    }
-    log.warn({ event: 'worker.receipt-wrong', workerId: this.workerId, provider: this.#provider, jobId: job.jobId, flaw })
+  #drop(jobId: string, flaw: string): void {
+    this.#context.log.warn({ event: 'worker.receipt-wrong', workerId: this.workerId, provider: this.#provider, jobId, flaw })
     this.close('wrong receipt')
-    return new GranaryError('provider.failed', `The provider's receipt is wrong: ${flaw}.`)
-  }
-
-  #settle(stream: number): InFlight | null {
-    const found = this.#inFlight.get(stream) ?? null
-    this.#inFlight.delete(stream)
-    return found
   }
 
   #refuse(detail: string): void {
@@ -220,31 +177,7 @@ export class WorkerConnection {
     this.#ready = new Set()
     clearTimeout(this.#handshake)
     this.#context.log.info({ event: 'worker.left', workerId: this.workerId, provider: this.#provider, why })
-    for (const stream of [...this.#inFlight.keys()]) {
-      this.#settle(stream)?.answer.reject(gone('The worker left while it worked.'))
-    }
+    this.#jobs.failAll(gone('The worker left while it worked.'))
     this.#events.left(this)
   }
-
-  #freeStream(): number {
-    do this.#lastStream = (this.#lastStream + 1) >>> 0
-    while (this.#inFlight.has(this.#lastStream))
-    return this.#lastStream
-  }
-}
-
-export function gone(detail: string): GranaryError {
-  return new GranaryError('provider.gone', detail)
-}
-
-function busy(detail: string): GranaryError {
-  return new GranaryError('provider.busy', detail)
-}
-
-function late(timeoutMs: number): GranaryError {
-  return new GranaryError('deadline.exceeded', `The worker did not answer within ${Math.round(timeoutMs)} ms.`)
-}
-
-function abandoned(cause: unknown): GranaryError {
-  return new GranaryError('deadline.exceeded', 'The caller gave the job up.', { cause })
 }

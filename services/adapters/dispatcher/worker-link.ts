@@ -3,10 +3,19 @@ import type { Wallet } from 'ethers'
 import { WebSocket } from 'ws'
 import { GranaryError } from '../../core/errors.ts'
 import { typedData, type Verifier } from '../../core/messages.ts'
-import type { Job, JobResult } from '../../core/ports.ts'
+import type { Job, JobResult, JobStep } from '../../core/ports.ts'
 import type { Log } from '../log.ts'
+import { StepGrant, workInSteps } from './stepped-work.ts'
 import { TransferChannel, websocketOptions } from './transfer-channel.ts'
-import { decodeJob, encodeProblem, encodeResult, FromGateway, MAX_READY_MODELS, parseControl } from './worker-protocol.ts'
+import {
+  decodeJob,
+  encodeProblem,
+  encodeResult,
+  encodeStep,
+  FromGateway,
+  MAX_READY_MODELS,
+  parseControl,
+} from './worker-protocol.ts'
 
 const FIRST_DELAY_MS = 500
 const LONGEST_DELAY_MS = 30_000
@@ -22,6 +31,8 @@ export interface LinkOptions {
   providerRegistry: Verifier
   capacity: number
   onJob: (job: Job, options: { timeoutMs: number; signal: AbortSignal }) => Promise<JobResult>
+  /** A job whose answer comes in steps; the next one is asked for once the gateway has granted it. Left out: none is taken. */
+  onSteps?: (job: Job, options: { timeoutMs: number; signal: AbortSignal }) => AsyncIterable<JobStep & { isLast: boolean }>
   /** After each handshake; where the gateway's content store can be dialled. */
   onWelcome: (welcome: { workerId: string; gateway: string; contentAddresses: string[] }) => void
   pingMs?: number
@@ -33,6 +44,7 @@ export class WorkerLink implements AsyncDisposable {
   readonly #options: LinkOptions
   readonly #instance = randomUUID()
   readonly #jobs = new Map<string, AbortController>()
+  readonly #grants = new Map<string, StepGrant>()
   readonly #closing = new AbortController()
   #ready: string[] = []
   #session: TransferChannel | null = null
@@ -92,7 +104,7 @@ export class WorkerLink implements AsyncDisposable {
       socket,
       ...(pingMs === undefined ? {} : { pingMs }),
       events: {
-        control: (message) => this.#onControl(parseControl(FromGateway, message), challenge),
+        control: (message) => this.#onControl(parseControl(FromGateway, message), { challenge, session }),
         admits: () => this.#welcomed && this.#jobs.size < this.#options.capacity,
         received: ({ stream, header, body }) => void this.#work({ key: `${session}:${stream}`, stream, header, body, channel }),
         cancelled: (stream) => this.#jobs.get(`${session}:${stream}`)?.abort(),
@@ -107,7 +119,10 @@ export class WorkerLink implements AsyncDisposable {
     return ended.promise
   }
 
-  #onControl(message: FromGateway, challenge: { gateway: string; contentAddresses: string[] }): void {
+  #onControl(
+    message: FromGateway,
+    { challenge, session }: { challenge: { gateway: string; contentAddresses: string[] }; session: number },
+  ): void {
     const { log, onWelcome } = this.#options
     switch (message.kind) {
       case 'challenge':
@@ -120,6 +135,9 @@ export class WorkerLink implements AsyncDisposable {
         log.info({ event: 'gateway.joined', workerId: message.workerId, gateway: challenge.gateway })
         onWelcome({ workerId: message.workerId, ...challenge })
         this.setReady(this.#ready)
+        return
+      case 'grant':
+        this.#grants.get(`${session}:${message.stream}`)?.raise(message.steps)
         return
       case 'refused':
         log.error({ event: 'gateway.refused', detail: message.detail })
@@ -155,8 +173,15 @@ export class WorkerLink implements AsyncDisposable {
     const given = new AbortController()
     this.#jobs.set(key, given)
     try {
-      const { job, timeoutMs } = decodeJob(header, body)
+      const { job, timeoutMs, granted } = decodeJob(header, body)
       const signal = AbortSignal.any([given.signal, AbortSignal.timeout(timeoutMs)])
+      if (job.stepSize !== undefined) {
+        const grant = new StepGrant(granted)
+        this.#grants.set(key, grant)
+        const steps = (this.#options.onSteps ?? refuseSteps)(job, { timeoutMs, signal })
+        await workInSteps({ steps, grant, signal, send: (step) => channel.send({ stream, ...encodeStep(step) }) })
+        return
+      }
       const result = await this.#options.onJob(job, { timeoutMs, signal })
       if (!given.signal.aborted) channel.send({ stream, ...encodeResult(result) })
     } catch (error) {
@@ -164,9 +189,14 @@ export class WorkerLink implements AsyncDisposable {
       if (!given.signal.aborted) channel.send({ stream, header: encodeProblem(error), body: [] })
     } finally {
       this.#jobs.delete(key)
+      this.#grants.delete(key)
       if (this.#jobs.size === 0) this.#idle?.resolve()
     }
   }
+}
+
+function refuseSteps(): never {
+  throw new GranaryError('provider.failed', 'This worker answers in one piece only.')
 }
 
 function pause(delayMs: number, signal: AbortSignal): Promise<void> {

@@ -1,13 +1,16 @@
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { type ErrorCode, GranaryError } from '../../core/errors.ts'
-import type { Job, JobReceipt, JobResult } from '../../core/ports.ts'
-import { tensorHeaders, tensorsOf } from './frames.ts'
+import type { Job, JobReceipt, JobResult, JobStep } from '../../core/ports.ts'
+import { bodySize, tensorHeaders, tensorsOf } from './frames.ts'
+import { WINDOW_BYTES } from './transfer-channel.ts'
 
 /** The JSON inside the frames: who may say what, checked where it arrives. */
 export const PROTOCOL = 'granary-worker/1'
 export const MAX_READY_MODELS = 256
 export const MAX_CAPACITY = 128
+/** Tensors of one step: as much as a transfer may send without the receiver's credit. */
+export const MAX_STEP_BYTES = WINDOW_BYTES
 
 const Hex32 = Type.String({ pattern: '^0x[0-9a-f]{64}$' })
 const Address = Type.String({ pattern: '^0x[0-9a-f]{40}$' })
@@ -36,7 +39,10 @@ export const Welcome = Type.Object({ kind: Type.Literal('welcome'), workerId: Ty
 export const Refused = Type.Object({ kind: Type.Literal('refused'), detail: Type.String({ maxLength: 500 }) })
 export const Ready = Type.Object({ kind: Type.Literal('ready'), models: Type.Array(Hex32, { maxItems: MAX_READY_MODELS }) })
 
-export const FromGateway = Type.Union([Challenge, Welcome, Refused])
+/** How many steps of a job the worker may have sent in all. */
+export const Grant = Type.Object({ kind: Type.Literal('grant'), stream: whole(2 ** 32 - 1), steps: whole(2 ** 32) })
+
+export const FromGateway = Type.Union([Challenge, Welcome, Refused, Grant])
 export const FromWorker = Type.Union([Hello, Ready])
 export type FromGateway = Static<typeof FromGateway>
 export type FromWorker = Static<typeof FromWorker>
@@ -61,6 +67,8 @@ const JobHeader = Type.Object({
   outputSalt: Hex32,
   /** What is left of the caller's time. */
   timeoutMs: Type.Integer({ minimum: 1, maximum: 3_600_000 }),
+  /** The answer is to come in steps of this size, the first `granted` of them at once. */
+  steps: Type.Optional(Type.Object({ size: whole(2 ** 31), granted: whole(2 ** 32) })),
   tensors: Tensors,
 })
 const ReceiptHeader = Type.Object({
@@ -76,8 +84,10 @@ const ReceiptHeader = Type.Object({
   servedAt: whole(2 ** 40 - 1),
   computeMicros: whole(2 ** 32 - 1),
 })
+const signed = { receipt: ReceiptHeader, signature: Signature, tensors: Tensors }
 const Answer = Type.Union([
-  Type.Object({ kind: Type.Literal('result'), receipt: ReceiptHeader, signature: Signature, tensors: Tensors }),
+  Type.Object({ kind: Type.Literal('result'), ...signed }),
+  Type.Object({ kind: Type.Literal('step'), index: whole(2 ** 32), ...signed }),
   Type.Object({
     kind: Type.Literal('problem'),
     code: Type.String({ maxLength: 64 }),
@@ -102,25 +112,36 @@ export function parseControl<T extends typeof FromGateway | typeof FromWorker>(s
   throw new GranaryError('request.malformed', 'The control message is none of this protocol.')
 }
 
-export function encodeJob(job: Job, timeoutMs: number): { header: unknown; body: Uint8Array[] } {
-  const { inputs, units, unitPrice, ...plain } = job
-  const header = { ...plain, units: `${units}`, unitPrice: `${unitPrice}`, timeoutMs, tensors: tensorHeaders(inputs) }
+export function encodeJob(job: Job, timeoutMs: number, granted = 0): { header: unknown; body: Uint8Array[] } {
+  const { inputs, units, unitPrice, stepSize, ...plain } = job
+  const steps = stepSize === undefined ? {} : { steps: { size: stepSize, granted } }
+  const header = { ...plain, ...steps, units: `${units}`, unitPrice: `${unitPrice}`, timeoutMs, tensors: tensorHeaders(inputs) }
   return { header, body: inputs.map(({ data }) => data) }
 }
 
-export function decodeJob(header: unknown, body: Uint8Array): { job: Job; timeoutMs: number } {
+export function decodeJob(header: unknown, body: Uint8Array): { job: Job; timeoutMs: number; granted: number } {
   if (!Value.Check(JobHeader, header)) throw new GranaryError('request.malformed', 'The job has no valid header.')
-  const { tensors, units, unitPrice, timeoutMs, ...plain } = header
-  return {
-    job: { ...plain, units: BigInt(units), unitPrice: BigInt(unitPrice), inputs: tensorsOf(tensors, body) },
-    timeoutMs,
-  }
+  const { tensors, units, unitPrice, timeoutMs, steps, ...plain } = header
+  const job = { ...plain, units: BigInt(units), unitPrice: BigInt(unitPrice), inputs: tensorsOf(tensors, body) }
+  return { job: steps ? { ...job, stepSize: steps.size } : job, timeoutMs, granted: steps?.granted ?? 0 }
 }
 
-export function encodeResult({ outputs, receipt, signature }: JobResult): { header: unknown; body: Uint8Array[] } {
+export function encodeResult(result: JobResult): { header: unknown; body: Uint8Array[] } {
+  return encodeSigned({ kind: 'result' }, result)
+}
+
+export function encodeStep({ index, ...result }: JobStep): { header: unknown; body: Uint8Array[] } {
+  const sizeBytes = bodySize(result.outputs)
+  if (sizeBytes > MAX_STEP_BYTES) {
+    throw new GranaryError('provider.failed', 'A step of the answer is too large.', { sizeBytes, limit: MAX_STEP_BYTES })
+  }
+  return encodeSigned({ kind: 'step', index }, result)
+}
+
+function encodeSigned(kind: object, { outputs, receipt, signature }: JobResult): { header: unknown; body: Uint8Array[] } {
   const plain = { ...receipt, units: `${receipt.units}`, unitPrice: `${receipt.unitPrice}` }
   return {
-    header: { kind: 'result', receipt: plain, signature, tensors: tensorHeaders(outputs) },
+    header: { ...kind, receipt: plain, signature, tensors: tensorHeaders(outputs) },
     body: outputs.map(({ data }) => data),
   }
 }
@@ -136,8 +157,8 @@ export function encodeProblem(error: unknown): unknown {
   }
 }
 
-/** A worker's answer to a job: its result, or the error that it says to throw. */
-export function decodeAnswer(header: unknown, body: Uint8Array): JobResult | GranaryError {
+/** A worker's answer to a job: its result or next step, or the error that it says to throw. */
+export function decodeAnswer(header: unknown, body: Uint8Array): JobResult | JobStep | GranaryError {
   if (!Value.Check(Answer, header)) throw new GranaryError('request.malformed', 'The answer has no valid header.')
   if (header.kind === 'problem') {
     const code = workerCodes.includes(header.code) ? (header.code as ErrorCode) : 'provider.failed'
@@ -145,5 +166,6 @@ export function decodeAnswer(header: unknown, body: Uint8Array): JobResult | Gra
   }
   const { receipt, signature, tensors } = header
   const exact: JobReceipt = { ...receipt, units: BigInt(receipt.units), unitPrice: BigInt(receipt.unitPrice) }
-  return { outputs: tensorsOf(tensors, body), receipt: exact, signature }
+  const result = { outputs: tensorsOf(tensors, body), receipt: exact, signature }
+  return header.kind === 'step' ? { index: header.index, ...result } : result
 }

@@ -4,6 +4,7 @@ import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } 
 import type { AccountRow } from './accounts.ts'
 import { type Charged, commitTogether, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
+import { forgetProgress } from './extending.ts'
 import { openGroup } from './group.ts'
 import { countSpending } from './limits.ts'
 import { openReceiptHeads } from './receipt-heads.ts'
@@ -41,12 +42,22 @@ export function openCommits(
   running: RunningRequests,
 ): Pick<SellingLedger, 'commit' | 'statement'> {
   const charging = { query: call, running, heads: openReceiptHeads(query) }
+  const commitInGroup = openGroup<Delivery, Charged>({
+    ...GROUP,
+    together: (deliveries) => commitTogether(charging, deliveries),
+    alone: (delivery) => transaction((under) => commit(under, delivery)),
+  })
   return {
-    commit: openGroup<Delivery, Charged>({
-      ...GROUP,
-      together: (deliveries) => commitTogether(charging, deliveries),
-      alone: (delivery) => transaction((under) => commit(under, delivery)),
-    }),
+    async commit(delivery) {
+      if (!delivery.inSteps) return commitInGroup(delivery)
+      const committed = await transaction(async (under) => {
+        const charged = await commit(under, delivery)
+        await forgetProgress(under, delivery.requestId)
+        return charged
+      })
+      running.end(delivery.requestId)
+      return committed
+    },
 
     async statement(accountId, { limit, before, key }) {
       const { rows } = await query<StatementRow>(

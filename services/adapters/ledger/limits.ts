@@ -44,9 +44,35 @@ export function openLimits({ query, transaction }: Database): Pick<SellingLedger
 /** What one more request breaks, if anything; otherwise it counts into its minute. Under the account's lock. */
 export async function countWithinLimits(
   query: Query,
-  { accountId, key, max }: { accountId: string; key: string; max: bigint },
+  asked: { accountId: string; key: string; max: bigint },
   now: number,
 ): Promise<LimitReached | null> {
+  const { reached, isMinuteLimited } = await lookAtLimits(query, asked, now)
+  if (reached || !isMinuteLimited) return reached
+  const { accountId, key } = asked
+  await query(
+    `UPDATE spending_limits SET minute = $3::bigint, minute_requests = CASE WHEN minute = $3::bigint THEN minute_requests + 1 ELSE 1 END
+     WHERE account_id = $1 AND key IN ('', $2) AND requests_per_minute IS NOT NULL`,
+    [accountId, key, Math.floor(now / MINUTE_SECONDS)],
+  )
+  return null
+}
+
+/** The budget, if any, that `max` more would break for a request that runs already. Under the account's lock. */
+export async function budgetReached(
+  query: Query,
+  asked: { accountId: string; key: string; max: bigint },
+  now: number,
+): Promise<LimitReached | null> {
+  return (await lookAtLimits(query, asked, now, { requestsPerMinute: null, parallel: null })).reached
+}
+
+async function lookAtLimits(
+  query: Query,
+  { accountId, key, max }: { accountId: string; key: string; max: bigint },
+  now: number,
+  without: Partial<Limits> = {},
+): Promise<{ reached: LimitReached | null; isMinuteLimited: boolean }> {
   // A statement of its own: it must see what was committed while the lock was waited for.
   const { rows } = await query<LimitRow & { running: string; reserved: string }>(
     `SELECT l.*, r.* FROM spending_limits l CROSS JOIN LATERAL (
@@ -59,17 +85,10 @@ export async function countWithinLimits(
     const { limits, tally } = inForceOf(row)
     const [running, reserved] = [BigInt(row.running), BigInt(row.reserved)]
     const of = row.key === ACCOUNT ? 'account' : 'key'
-    const reached = limitReached({ of, limits, tally, running, reserved, max, now })
-    if (reached) return reached
+    const reached = limitReached({ of, limits: { ...limits, ...without }, tally, running, reserved, max, now })
+    if (reached) return { reached, isMinuteLimited: false }
   }
-  if (rows.some(({ requests_per_minute }) => requests_per_minute !== null)) {
-    await query(
-      `UPDATE spending_limits SET minute = $3::bigint, minute_requests = CASE WHEN minute = $3::bigint THEN minute_requests + 1 ELSE 1 END
-       WHERE account_id = $1 AND key IN ('', $2) AND requests_per_minute IS NOT NULL`,
-      [accountId, key, Math.floor(now / MINUTE_SECONDS)],
-    )
-  }
-  return null
+  return { reached: null, isMinuteLimited: rows.some(({ requests_per_minute }) => requests_per_minute !== null) }
 }
 
 /** A charge counts into the day and month of its reservation, unless those have passed for the budget already. */

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { GranaryError } from '../../core/errors.ts'
-import type { SellingLedger } from '../../core/ports.ts'
+import type { Progress, SellingLedger } from '../../core/ports.ts'
 import type { Log } from '../log.ts'
-import type { Database } from './database.ts'
+import type { Database, Query } from './database.ts'
+import { progressLeftBy } from './extending.ts'
 
 /** Of advisory locks: the first of two numbers; the second is the owner's hash. */
 const OWNERS = 0x67726e
@@ -23,7 +24,7 @@ const PAYMENTS = 'x402:'
 export function openOwnership(
   { query, transaction }: Database,
   { url, log }: { url: string; log?: Log | undefined },
-): Pick<SellingLedger, 'claimOwner' | 'releaseOrphans'> {
+): Pick<SellingLedger, 'claimOwner' | 'orphanedProgress' | 'releaseOrphans'> {
   return {
     async claimOwner(owner) {
       const stop = new AbortController()
@@ -52,30 +53,50 @@ export function openOwnership(
       }
     },
 
+    async orphanedProgress({ reservedBefore, limit }) {
+      const left: Progress[] = []
+      for (const owner of await ownersBefore(reservedBefore)) {
+        const room = limit - left.length
+        if (room <= 0) break
+        left.push(...((await ofTheDead(owner, (under) => progressLeftBy(under, { owner, reservedBefore, limit: room }))) ?? []))
+      }
+      return left
+    },
+
     async releaseOrphans({ reservedBefore }) {
-      const { rows } = await query<{ owner: string }>(
-        `SELECT DISTINCT owner FROM requests WHERE state IN ('RESERVED', 'DISPATCHED') AND reserved_at < $1
-           AND NOT starts_with(owner, '${PAYMENTS}') LIMIT ${MOST_OWNERS}`,
-        [reservedBefore],
-      )
       let released = 0
-      for (const { owner } of rows) {
-        released += await transaction(async (under) => {
-          const lock = await under<{ dead: boolean }>('SELECT pg_try_advisory_xact_lock($1, hashtext($2)) AS dead', [
-            OWNERS,
-            owner,
-          ])
-          if (lock.rows[0]?.dead !== true) return 0
-          const left = await under<{ released: number }>(
+      for (const owner of await ownersBefore(reservedBefore)) {
+        const left = await ofTheDead(owner, (under) =>
+          under<{ released: number }>(
             `SELECT release_requests(array_agg(request_id), 'gateway.gone') AS released FROM requests
              WHERE owner = $1 AND state IN ('RESERVED', 'DISPATCHED') AND reserved_at < $2`,
             [owner, reservedBefore],
-          )
-          return left.rows[0]?.released ?? 0
-        })
+          ),
+        )
+        released += left?.rows[0]?.released ?? 0
       }
       return released
     },
+  }
+
+  async function ownersBefore(reservedBefore: number): Promise<string[]> {
+    const { rows } = await query<{ owner: string }>(
+      `SELECT DISTINCT owner FROM requests WHERE state IN ('RESERVED', 'DISPATCHED') AND reserved_at < $1
+         AND NOT starts_with(owner, '${PAYMENTS}') LIMIT ${MOST_OWNERS}`,
+      [reservedBefore],
+    )
+    return rows.map(({ owner }) => owner)
+  }
+
+  /** null: it lives. */
+  function ofTheDead<T>(owner: string, work: (under: Query) => Promise<T>): Promise<T | null> {
+    return transaction(async (under) => {
+      const { rows } = await under<{ dead: boolean }>('SELECT pg_try_advisory_xact_lock($1, hashtext($2)) AS dead', [
+        OWNERS,
+        owner,
+      ])
+      return rows[0]?.dead === true ? work(under) : null
+    })
   }
 }
 

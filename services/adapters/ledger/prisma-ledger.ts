@@ -4,6 +4,7 @@ import { openAccounts } from './accounts.ts'
 import { openCommits } from './committing.ts'
 import { openCredentials } from './credentials.ts'
 import { openDatabase } from './database.ts'
+import { openExtensions } from './extending.ts'
 import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
@@ -30,6 +31,7 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     ...openAccounts(database),
     ...openReservations(database, running),
     ...openCommits(database, running),
+    ...openExtensions(database),
     ...openCredentials(database),
     ...openSessions(database),
     ...openOwnership(database, { url, log }),

@@ -109,13 +109,15 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
   return { ok: true }
 }
 
-function hasEnded({ chain_not_after, chain_revoked_at }: KeyRow, now: number): boolean {
+export function hasEnded({ chain_not_after, chain_revoked_at }: KeyRow, now: number): boolean {
   if (chain_revoked_at !== null && BigInt(chain_revoked_at) !== 0n) return true
   return chain_not_after !== null && BigInt(chain_not_after) <= BigInt(now)
 }
 
+type Shortfall = Extract<Reserved, { reason: 'insufficient' }>
+
 /** Names the ceiling last: it alone can be raised by a signature. */
-function shortfallOf(standing: KeyStanding, max: bigint): Reserved | null {
+export function shortfallOf(standing: KeyStanding, max: bigint): Shortfall | null {
   const { spent, reserved, ceiling, cap, deposit, thawing, accountCharged, accountReserved } = standing
   const limits = [
     { limit: 'deposit', available: deposit - thawing - accountCharged - accountReserved },

@@ -1,10 +1,10 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { LoadedModel, ModelFiles } from '../../core/ports.ts'
+import type { LoadedModel, ModelFiles, ModelStep, Stepped } from '../../core/ports.ts'
 import type { Tensor } from '../../core/tensors.ts'
 import type { RuntimeLimits } from './onnx-runtime.ts'
 import { SessionClient } from './session-client.ts'
 import { rowsOf } from './stacking.ts'
-import { buffersOf, errorOf, type RunResult } from './thread-messages.ts'
+import { buffersOf, errorOf, type Question, type RunResult } from './thread-messages.ts'
 
 export interface Inferred {
   outputs: Tensor[]
@@ -13,6 +13,8 @@ export interface Inferred {
 
 interface Pending {
   inputs: Tensor[]
+  /** Runs alone, after what its stream carries. */
+  step: Pick<ModelStep, 'carried' | 'isLast'> | null
   sizeBytes: number
   endsAt: number
   settled: boolean
@@ -80,21 +82,30 @@ export class ModelThread {
     }
   }
 
-  infer(inputs: readonly Tensor[], timeoutMs: number): Promise<Inferred> {
+  async infer(inputs: readonly Tensor[], timeoutMs: number): Promise<Inferred> {
+    const { outputs, computeMicros } = await this.#wait(inputs, null, timeoutMs)
+    return { outputs, computeMicros }
+  }
+
+  step({ inputs, carried, isLast }: ModelStep, timeoutMs: number): Promise<Stepped> {
+    return this.#wait(inputs, { carried: copied(carried), isLast }, timeoutMs)
+  }
+
+  #wait(inputs: readonly Tensor[], step: Pending['step'], timeoutMs: number): Promise<Stepped> {
     const sizeBytes = inputs.reduce((sum, { data }) => sum + data.length, 0)
     const { maxQueued, maxQueuedBytes } = this.#limits
     if (this.#queue.length >= maxQueued || (this.#queue.length > 0 && this.#queuedBytes + sizeBytes > maxQueuedBytes)) {
       const evidence = { queued: this.#queue.length, limit: maxQueued }
       return Promise.reject(new GranaryError('provider.busy', `The queue of ${this.#model.manifest.name} is full.`, evidence))
     }
-    const { promise, resolve, reject } = Promise.withResolvers<Inferred>()
+    const { promise, resolve, reject } = Promise.withResolvers<Stepped>()
     const timer = setTimeout(() => {
       pending.settle(new GranaryError('deadline.exceeded', `The inference took longer than ${timeoutMs} ms.`, { timeoutMs }))
       this.#leave(pending)
     }, timeoutMs)
     const pending: Pending = {
-      // Copied exactly once, here: the copy is handed to the thread, the caller's tensors stay the caller's.
-      inputs: inputs.map((input) => ({ ...input, data: new Uint8Array(input.data) })),
+      inputs: copied(inputs),
+      step,
       sizeBytes,
       endsAt: performance.now() + timeoutMs,
       settled: false,
@@ -103,7 +114,7 @@ export class ModelThread {
         pending.settled = true
         clearTimeout(timer)
         if (result instanceof GranaryError) reject(result)
-        else if (result.ok) resolve({ outputs: result.outputs, computeMicros: result.computeMicros })
+        else if (result.ok) resolve({ carried: [], ...result })
         else reject(errorOf(result.failure))
       },
     }
@@ -138,7 +149,7 @@ export class ModelThread {
   }
 
   async #run(client: SessionClient, batch: readonly Pending[]): Promise<void> {
-    const requests = batch.map(({ inputs }) => inputs)
+    const question = questionOf(batch)
     const now = performance.now()
     const hungAt = Math.max(now + this.#limits.hungAfterMs, ...batch.map(({ endsAt }) => endsAt))
     const timer = setTimeout(() => {
@@ -146,7 +157,7 @@ export class ModelThread {
       void this.#end(client)
     }, hungAt - now)
     try {
-      const answer = await client.call({ ask: 'run', requests }, buffersOf(requests.flat()))
+      const answer = await client.call(question, buffersOf(tensorsOf(question)))
       const results = answer.answer === 'ran' ? answer.results : []
       for (const [index, pending] of batch.entries()) {
         pending.settle(results[index] ?? new GranaryError('internal', 'The thread left a request without an answer.'))
@@ -180,9 +191,9 @@ export class ModelThread {
   /** The oldest request, and as many behind it as share its run. */
   #takeBatch(): Pending[] {
     const batch = this.#queue.splice(0, 1)
-    let rows = rowsOf(batch[0]?.inputs ?? [])
+    let rows = sharedRowsOf(batch[0])
     while (this.#batchable && rows !== null && this.#queue.length > 0) {
-      const more = rowsOf(this.#queue[0]?.inputs ?? [])
+      const more = sharedRowsOf(this.#queue[0])
       if (more === null || rows + more > this.#limits.maxBatchRows) break
       batch.push(...this.#queue.splice(0, 1))
       rows += more
@@ -213,4 +224,23 @@ export class ModelThread {
     await Promise.race([client.end(), patience.promise])
     clearTimeout(timer)
   }
+}
+
+/** Copied exactly once, here: the copy is handed to the thread, the caller's tensors stay the caller's. */
+function copied(tensors: readonly Tensor[]): Tensor[] {
+  return tensors.map((tensor) => ({ ...tensor, data: new Uint8Array(tensor.data) }))
+}
+
+function sharedRowsOf(pending: Pending | undefined): number | null {
+  return pending?.step ? null : rowsOf(pending?.inputs ?? [])
+}
+
+function questionOf(batch: readonly Pending[]): Extract<Question, { ask: 'run' | 'step' }> {
+  const [first] = batch
+  if (first?.step) return { ask: 'step', step: { inputs: first.inputs, ...first.step } }
+  return { ask: 'run', requests: batch.map(({ inputs }) => inputs) }
+}
+
+function tensorsOf(question: Extract<Question, { ask: 'run' | 'step' }>): Tensor[] {
+  return question.ask === 'run' ? question.requests.flat() : [...question.step.inputs, ...question.step.carried]
 }

@@ -1,6 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
 import { checkInputs } from '../../core/metering.ts'
-import type { LoadedModel, ModelFiles, Runtime } from '../../core/ports.ts'
+import type { LoadedModel, ModelFiles, ModelStep, Runtime, Stepped } from '../../core/ports.ts'
 import type { Tensor } from '../../core/tensors.ts'
 import { type Inferred, ModelThread } from './model-thread.ts'
 
@@ -69,6 +69,15 @@ export class OnnxRuntime implements Runtime {
     if (!model) throw new GranaryError('model.unknown', `Model ${modelId} is not loaded here.`, { modelId })
     checkInputs(model.loaded.manifest, inputs)
     return model.infer(inputs, timeoutMs)
+  }
+
+  async step(modelId: string, step: ModelStep, { timeoutMs }: { timeoutMs: number }): Promise<Stepped> {
+    const model = this.#models.get(modelId)
+    if (!model) throw new GranaryError('model.unknown', `Model ${modelId} is not loaded here.`, { modelId })
+    const { manifest } = model.loaded
+    if (!manifest.steps) throw new GranaryError('input.invalid', `Model ${manifest.name} does not yield in steps.`, { modelId })
+    checkInputs(manifest, step.inputs)
+    return model.step(step, timeoutMs)
   }
 
   async health(): Promise<{ live: boolean; queued: number }> {

@@ -1,28 +1,44 @@
 import { createHash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import { GranaryError } from '../../core/errors.ts'
+import type { ModelStep } from '../../core/ports.ts'
 import type { Tensor } from '../../core/tensors.ts'
 import { openOnnxSession } from './onnx-session.ts'
 import { requireSelfContained } from './self-contained.ts'
 import { checkGolden, isBatchable, runStacked } from './self-test.ts'
-import type { Task } from './tasks/task.ts'
+import { openStepTask } from './stepping.ts'
+import type { StepTask, Task } from './tasks/task.ts'
 import { tasks } from './tasks/tasks.ts'
 import { type Answer, buffersOf, failureOf, type Question, type RunResult } from './thread-messages.ts'
 
 /** Runs in a worker thread: one model's session, which blocks while it computes. */
-let opened: { task: Task; batchable: boolean } | null = null
+let opened: { task: Task; stepTask: StepTask | null; batchable: boolean } | null = null
 
 parentPort?.on('message', async (question: Question) => {
   if (question.ask === 'end') process.exit()
   try {
-    reply(question.ask === 'open' ? await open(question) : { answer: 'ran', results: await run(question.requests) })
+    reply(await answerTo(question))
   } catch (error) {
     reply({ answer: 'failed', failure: failureOf(error) })
   }
 })
 
+async function answerTo(question: Exclude<Question, { ask: 'end' }>): Promise<Answer> {
+  switch (question.ask) {
+    case 'open':
+      return open(question)
+    case 'run':
+      return { answer: 'ran', results: await run(question.requests) }
+    case 'step':
+      return { answer: 'ran', results: [await runStep(question.step)] }
+  }
+}
+
 function reply(answer: Answer): void {
-  const outputs = answer.answer === 'ran' ? answer.results.flatMap((result) => (result.ok ? result.outputs : [])) : []
+  const outputs =
+    answer.answer === 'ran'
+      ? answer.results.flatMap((result) => (result.ok ? [...result.outputs, ...(result.carried ?? [])] : []))
+      : []
   parentPort?.postMessage(answer, buffersOf(outputs))
 }
 
@@ -39,9 +55,11 @@ async function open({ manifest, onnx, files }: Extract<Question, { ask: 'open' }
   requireSelfContained(onnx)
   const session = await openOnnxSession(onnx)
   const kind = tasks[manifest.task]
-  const task = kind.open({ manifest, files: checked, session })
+  const context = { manifest, files: checked, session }
+  const task = kind.open(context)
   await checkGolden(manifest, task)
-  opened = { task, batchable: await isBatchable(manifest, kind, task) }
+  const batchable = await isBatchable(manifest, kind, task)
+  opened = { task, stepTask: openStepTask({ context, kind, task, batchable }), batchable }
   return { answer: 'opened', batchable: opened.batchable }
 }
 
@@ -70,5 +88,17 @@ async function run(requests: readonly Tensor[][]): Promise<RunResult[]> {
     if (requests.length === 1) return [{ ok: false, failure: failureOf(error) }]
     const middle = requests.length >> 1
     return [...(await run(requests.slice(0, middle))), ...(await run(requests.slice(middle)))]
+  }
+}
+
+async function runStep(step: ModelStep): Promise<RunResult> {
+  if (!opened?.stepTask) throw new GranaryError('provider.failed', 'This model does not yield in steps.')
+  const started = process.hrtime.bigint()
+  try {
+    const stepped = await opened.stepTask(step)
+    const computeMicros = Math.max(1, Number((process.hrtime.bigint() - started) / 1000n))
+    return { ok: true, ...stepped, computeMicros }
+  } catch (error) {
+    return { ok: false, failure: failureOf(error) }
   }
 }

@@ -1,6 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
 import type { ModelManifest } from '../../core/manifest.ts'
-import { elementsOf, joinBytes, type Tensor } from '../../core/tensors.ts'
+import { joinBytes, rowStarts, type Tensor } from '../../core/tensors.ts'
 
 /** Several requests as one run: their rows one after another, and the answers' rows back to where they came from. */
 
@@ -47,18 +47,4 @@ export function unstack(outputs: readonly Tensor[], counts: readonly number[]): 
       data: output.data.slice(starts[index]?.[from], starts[index]?.[to]),
     }))
   })
-}
-
-/** Where each row begins in `data`, and where the last one ends. */
-function rowStarts({ datatype, shape, data }: Tensor, rows: number): number[] {
-  if (datatype !== 'BYTES') return Array.from({ length: rows + 1 }, (_, row) => (row * data.length) / rows)
-  const perRow = elementsOf(shape.slice(1))
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-  const starts = [0]
-  let offset = 0
-  for (let row = 0; row < rows; row += 1) {
-    for (let element = 0; element < perRow; element += 1) offset += 4 + view.getUint32(offset, true)
-    starts.push(offset)
-  }
-  return starts
 }

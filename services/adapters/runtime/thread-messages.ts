@@ -1,11 +1,13 @@
 import { type ErrorCode, GranaryError } from '../../core/errors.ts'
 import type { ModelManifest } from '../../core/manifest.ts'
+import type { ModelStep } from '../../core/ports.ts'
 import type { Tensor } from '../../core/tensors.ts'
 
 /** What the runtime and a session's thread say to each other: one question at a time, one answer each. */
 export type Question =
   | { ask: 'open'; manifest: ModelManifest; onnx: Uint8Array; files: ReadonlyMap<string, Uint8Array> }
   | { ask: 'run'; requests: Tensor[][] }
+  | { ask: 'step'; step: ModelStep }
   /** The thread ends as soon as it computes nothing; no answer. */
   | { ask: 'end' }
 
@@ -15,7 +17,10 @@ export type Answer =
   | { answer: 'ran'; results: RunResult[] }
   | { answer: 'failed'; failure: Failure }
 
-export type RunResult = { ok: true; outputs: Tensor[]; computeMicros: number } | { ok: false; failure: Failure }
+/** `carried` of a step only. */
+export type RunResult =
+  | { ok: true; outputs: Tensor[]; carried?: Tensor[]; computeMicros: number }
+  | { ok: false; failure: Failure }
 
 export interface Failure {
   code: ErrorCode

@@ -6,6 +6,7 @@ import { paymentHeaders, paymentResponse } from '../../core/x402.ts'
 import { challengeOf, type Rails } from '../challenge.ts'
 import { type Order, type Shop, takeOrder } from '../order.ts'
 import { sell } from '../sale.ts'
+import { sellInSteps, wantsSteps } from '../streams/sale-in-steps.ts'
 import { answerPaid, exactClaim } from '../x402/exact-answer.ts'
 import type { ExactRailDesk } from '../x402/exact-rail.ts'
 
@@ -26,6 +27,7 @@ export function inferRoutes(
       if (claim) return answerPaid(reply, await claim.pay(order))
       const payer = await shop.payers.identify({ method: request.method, path: request.url, headers: request.headers, rawBody })
       if (!payer) throw new GranaryError('payment.required', 'This inference costs money and no payment came with it.')
+      if (wantsSteps(body, request.headers.accept)) return await sellInSteps(shop, order, { payer, reply })
       const { answer, repeated } = await sell(shop, order, payer)
       if (repeated) reply.header('idempotent-replayed', 'true')
       return reply.type('application/json').send(Buffer.from(answer))

@@ -1,5 +1,5 @@
 import type { Tensor } from '../../core/tensors.ts'
-import type { Delivered } from '../sale.ts'
+import type { Delivered } from '../answer.ts'
 import { openSeals } from '../seals.ts'
 
 /** A delivered job, and under which identity its answer is kept. */

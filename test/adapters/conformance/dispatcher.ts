@@ -14,13 +14,20 @@ import {
   reverse,
   signResult,
 } from '../support/jobs.ts'
+import type { WorkerSteps } from '../support/steps.ts'
 
 export type OnJob = (job: Job, options: { timeoutMs: number; signal: AbortSignal }) => Promise<JobResult>
 
 export interface DispatcherSetup extends AsyncDisposable {
   dispatcher: Dispatcher
   /** Starts a worker with a session key of OPERATOR (or of nobody) and MODEL ready. */
-  join(worker: { wallet: Wallet; capacity: number; onJob: OnJob; known?: boolean }): Promise<{ cutOff(): void }>
+  join(worker: {
+    wallet: Wallet
+    capacity: number
+    onJob: OnJob
+    onSteps?: WorkerSteps
+    known?: boolean
+  }): Promise<{ cutOff(): void }>
 }
 
 const LIMITS = { timeoutMs: 30_000 }

@@ -41,15 +41,25 @@ class Model {
       (one) => one.reservation.idempotencyKey === reservation.idempotencyKey && one.state !== 'RELEASED',
     )
     if (live) return live.reservation.bodyHash === reservation.bodyHash ? 'repeated' : 'conflict'
-    const key = this.keys.find(({ account }) => account.key === reservation.key)
-    if (!key || this.deposit === 0n) return 'account-unknown'
+    if (this.deposit === 0n) return 'account-unknown'
+    const short = this.shortFor(reservation.key, reservation.max)
+    if (short === null) this.requests.push({ reservation, state: 'RESERVED', charged: 0n })
+    return short ?? 'ok'
+  }
+
+  extend({ reservation }: ModelRequest, max: bigint): string {
+    const more = max - reservation.max
+    const short = more <= 0n ? null : this.shortFor(reservation.key, more)
+    if (short === null && more > 0n) reservation.max = max
+    return short ?? 'ok'
+  }
+
+  shortFor(ofKey: string, more: bigint): string | null {
+    const key = this.keys.find(({ account }) => account.key === ofKey)
     const used: RequestState[] = ['RESERVED', 'DISPATCHED', 'COMMITTED', 'BATCHED', 'FINAL']
-    if (this.sum(used) + reservation.max > this.deposit - this.thawing) return 'deposit'
-    const ofKey = this.sum(used, reservation.key) + reservation.max
-    if (key.cap !== null && ofKey > key.cap) return 'cap'
-    if (ofKey > key.ceiling) return 'ceiling'
-    this.requests.push({ reservation, state: 'RESERVED', charged: 0n })
-    return 'ok'
+    if (this.sum(used) + more > this.deposit - this.thawing) return 'deposit'
+    if (key?.cap && this.sum(used, ofKey) + more > key.cap) return 'cap'
+    return this.sum(used, ofKey) + more > (key?.ceiling ?? 0n) ? 'ceiling' : null
   }
 }
 
@@ -57,7 +67,7 @@ type Act =
   | { act: 'fund'; deposit: bigint; thawing: bigint }
   | { act: 'sign'; key: 0 | 1; ceiling: bigint }
   | { act: 'reserve'; key: 0 | 1; max: bigint; idempotencyKey: number; body: number }
-  | { act: 'commit' | 'release'; pick: number; charged: bigint }
+  | { act: 'commit' | 'release' | 'extend'; pick: number; charged: bigint }
   | { act: 'settle'; drop: boolean }
 
 /** Small, so that limits are met to the unit. */
@@ -79,9 +89,9 @@ const acts: fc.Arbitrary<Act> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
-      act: fc.constantFrom('commit' as const, 'release' as const),
+      act: fc.constantFrom('commit' as const, 'release' as const, 'extend' as const),
       pick: fc.nat(),
-      charged: fc.bigInt(0n, 4n),
+      charged: fc.bigInt(0n, 8n),
     }),
   },
   { weight: 2, arbitrary: fc.record({ act: fc.constant('settle' as const), drop: fc.boolean() }) },
@@ -149,12 +159,18 @@ const MODEL = `0x${'33'.repeat(32)}`
 async function end(
   ledger: Ledger,
   model: Model,
-  { act, pick, charged }: { act: 'commit' | 'release'; pick: number; charged: bigint },
+  { act, pick, charged }: { act: 'commit' | 'release' | 'extend'; pick: number; charged: bigint },
 ): Promise<void> {
   const running = model.requests.filter(({ state }) => state === 'RESERVED')
   const request = running[pick % running.length]
   if (!request) return
   const { reservation } = request
+  if (act === 'extend') {
+    const answer = await ledger.extend({ requestId: reservation.requestId, max: charged }, 1000)
+    const short = answer.ok ? 'ok' : answer.reason === 'insufficient' ? answer.limit : answer.reason
+    expect(short).toBe(model.extend(request, charged))
+    return
+  }
   if (act === 'release') {
     await ledger.release(reservation.requestId, 'test')
     request.state = 'RELEASED'

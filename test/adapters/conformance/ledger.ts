@@ -1,6 +1,7 @@
 import { beforeAll, describe } from 'vitest'
 import type { OpenLedger } from './ledger-acts.ts'
 import { ledgerCommitting } from './ledger-committing.ts'
+import { ledgerExtending } from './ledger-extending.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerHouse } from './ledger-house.ts'
 import { ledgerLimits } from './ledger-limits.ts'
@@ -24,6 +25,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerParallel(() => opened)
     ledgerSettling(() => opened)
     ledgerLimits(() => opened)
+    ledgerExtending(() => opened)
     ledgerUsage(() => opened)
     ledgerSiblings(() => opened)
     ledgerHistories(() => opened)

@@ -65,6 +65,9 @@ export class Workshop implements Dispatcher {
   workers(): Worker[] {
     return this.list
   }
+  stream(): never {
+    throw new GranaryError('provider.failed', 'These workers answer in one piece.')
+  }
   async send(workerId: string, job: Job): Promise<JobResult> {
     const provider = this.list.find((worker) => worker.workerId === workerId)?.provider ?? ''
     if (provider === this.busy) throw new GranaryError('provider.busy', 'The worker is at capacity.')
@@ -231,6 +234,8 @@ function configOf(of: Pick<GatewayConfig, 'deployment' | 'rpcUrl' | 'collector' 
     repeatWaitMs: 10_000,
     blockMs: 60_000,
     // Blocks of a test come faster than seconds: authorizations must outlast the chain's clock running ahead.
+    streamSeconds: 60,
+    topUpSeconds: 1,
     jobTimeoutMs: 600_000,
     bodyLimitBytes: 1 << 20,
     contentLimitBytes: 1 << 20,

@@ -6,6 +6,7 @@ import type { ConsentWatch } from '../../../services/adapters/consent-watch.ts'
 import { openLedger } from '../../../services/adapters/ledger/prisma-ledger.ts'
 import { accountIdOf } from '../../../services/core/accounts.ts'
 import { purposeNames } from '../../../services/core/consent.ts'
+import { GranaryError } from '../../../services/core/errors.ts'
 import { digestOf } from '../../../services/core/messages.ts'
 import type { AccountConfig, Call, Chain, Dispatcher, Job, JobResult, Ledger } from '../../../services/core/ports.ts'
 import { commitTensors, floatTensor, type Tensor, textsOf, textTensor } from '../../../services/core/tensors.ts'
@@ -15,9 +16,12 @@ import { Granary } from '../../../services/sdk/granary.ts'
 import { fund, headAfter, hex } from '../../adapters/conformance/ledger-acts.ts'
 import { openWire } from '../../edges/support/wire.ts'
 import { openTestServer } from '../../support/postgres.ts'
+import { type PlayedSteps, playSteps } from './played-steps.ts'
 
 export const PRICE = 400n
 export const WIDTH = 3
+/** Texts of one step, where a model answers in steps. */
+export const STEP = 2
 const ESCROW = { chainId: 31_337n, address: `0x${'e5'.repeat(20)}` }
 const TOKEN = `0x${'70'.repeat(20)}`
 const collector = new Wallet(`0x${'c0'.repeat(32)}`)
@@ -43,6 +47,10 @@ export interface Counter extends AsyncDisposable {
   /** After each test, or one that failed would keep the others waiting. */
   openGate(): void
   jobs(): number
+  /** The provider, where it answers in steps. */
+  steps: PlayedSteps
+  /** From now on no use is permitted, until it is again. */
+  permit(isPermitted: boolean): void
   models: { mood: string; vector: string; impostor: string }
   customer(deposit?: bigint): Promise<Customer>
 }
@@ -87,6 +95,8 @@ export async function openCounter(overrides: Partial<GatewayConfig> = {}): Promi
     closeGate: world.closeGate,
     openGate: () => world.openGate(),
     jobs: world.jobs,
+    steps: world.steps,
+    permit: world.permit,
     models,
     customer: (deposit = 1_000_000n) => customer(ledger, { url, deposit }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -112,6 +122,8 @@ const settings: GatewayConfig = {
   repeatWaitMs: 10_000,
   blockMs: 1000,
   jobTimeoutMs: 30_000,
+  streamSeconds: 600,
+  topUpSeconds: 15,
   bodyLimitBytes: 1 << 20,
   contentLimitBytes: 1 << 20,
   requestsPerMinute: 1_000_000,
@@ -140,8 +152,17 @@ async function stock(ledger: Ledger): Promise<Counter['models']> {
   ]
   for (const [index, { modelId, name, outputs }] of shelf.entries()) {
     const manifestDigest = hex(32)
-    const manifest = { granary: 'model/1', name, title: name, author: 'tests', licence: 'none', task: 'tensor', unit: 'text' }
-    await ledger.storeManifest(manifestDigest, { ...manifest, inputs: [text], outputs } as never)
+    const manifest = {
+      granary: 'model/1',
+      name,
+      title: name,
+      author: 'tests',
+      licence: 'none',
+      task: 'tensor',
+      unit: 'text',
+    }
+    const steps = modelId === ids.impostor ? {} : { steps: { size: STEP } }
+    await ledger.storeManifest(manifestDigest, { ...manifest, ...steps, inputs: [text], outputs } as never)
     const head = headAfter(await ledger.cursor())
     await ledger.apply({
       head,
@@ -163,6 +184,7 @@ async function stock(ledger: Ledger): Promise<Counter['models']> {
 function playedWorld(ledger: Ledger) {
   let time = NOON
   let jobs = 0
+  let permitted = true
   let gate = Promise.resolve()
   let openGate = () => {}
   const head = () => ({ number: 1, hash: hex(32), parentHash: hex(32), timestamp: time })
@@ -171,8 +193,15 @@ function playedWorld(ledger: Ledger) {
       return head()
     },
     isFresh: () => true,
-    require: async () => head(),
+    require: async () => {
+      if (permitted) return head()
+      throw new GranaryError('consent.refused', 'Consent was withdrawn.')
+    },
   } as unknown as ConsentWatch
+  const steps = playSteps(
+    (job) => answer(job, time),
+    (job, outputs, units) => signed({ ...job, units }, outputs, time),
+  )
   const dispatcher: Dispatcher = {
     workers: () => [
       {
@@ -190,9 +219,17 @@ function playedWorld(ledger: Ledger) {
       await gate
       return answer(job, time)
     },
+    stream: (worker, job, options) => {
+      jobs += 1
+      return steps.stream(worker, job, options)
+    },
     [Symbol.asyncDispose]: async () => undefined,
   }
   return {
+    steps,
+    permit(isPermitted: boolean) {
+      permitted = isPermitted
+    },
     parts: { chain: playedChain(ledger), store: {} as never, dispatcher, consent, acceptWorkers: () => undefined },
     setTime(seconds: number) {
       time = seconds
@@ -209,16 +246,22 @@ function playedWorld(ledger: Ledger) {
   }
 }
 
-/** `fail` in a text makes the provider fail. */
+const LARGE = 100_000
+
+/** `large` at the start of a text makes its label so. `fail` in a text makes the provider fail. */
 function answer(job: Job, servedAt: number): JobResult {
   const texts = job.inputs.flatMap(textsOf)
   const outputs: Tensor[] = [
     textTensor(
       'label',
-      texts.map((text) => `mood of ${text} #${randomBytes(4).toString('hex')}`),
+      texts.map((text) => `mood of ${text} #${randomBytes(4).toString('hex')}`.padEnd(text.startsWith('large') ? LARGE : 0)),
     ),
     floatTensor('embedding', Float32Array.from(texts.flatMap((text) => [text.length, 0.1, -1.5])), [texts.length, WIDTH]),
   ]
+  return signed(job, outputs, servedAt)
+}
+
+function signed(job: Job, outputs: Tensor[], servedAt: number): JobResult {
   const { jobId, modelId, purpose, consentBlock, units, unitPrice } = job
   const receipt = {
     jobId,
