@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { until } from '../../scripts/story/world.ts'
 import type { ReceiptEvent, StepEvent } from '../../services/core/api.ts'
+import { auditReceipts, openWitness } from '../../services/sdk/audit.ts'
 import { eventsOf, type StreamEvent } from '../../services/sdk/event-stream.ts'
 import { openStage, type Stage } from '../support/cooperative.ts'
 import { VOICE_PRICE, voiceRequest } from './support/audio.ts'
@@ -68,7 +69,8 @@ describe('a streamed answer of a real cooperative', () => {
     return events
   }
   const stepsOf = (events: StreamEvent[]) => events.filter(({ event }) => event === 'step').map(({ data }) => data as StepEvent)
-  const unreserved = () => until('nothing to be reserved', async () => (await scene.purse.money()).reserved === 0n, 30_000)
+  const unreserved = () =>
+    until('nothing to be reserved', async () => (await scene.purse.meter.standing()).accountReserved === '0', 30_000)
   const kill = (name: string) => {
     const pid = stage.pid(name)
     process.kill(pid, 'SIGKILL')
@@ -141,5 +143,13 @@ describe('a streamed answer of a real cooperative', () => {
     expect(units).toBeLessThanOrEqual(BigInt(STEP_SECONDS * steps.length))
     expect(units).toBeGreaterThanOrEqual(BigInt(STEP_SECONDS * (steps.length - UNRECORDED_STEPS)))
     expect({ reserved: after.reserved, lines: after.lines }).toEqual({ reserved: 0n, lines: before.lines + 1 })
+  })
+
+  it('leaves receipts that hold against the chain, those of cut streams too', async () => {
+    const { granary } = scene.purse.person
+    const file = await granary.account.receiptsFile()
+    const { receipts, settled, pending } = await auditReceipts(file, openWitness(file, stage.cooperative.facts.rpcUrl))
+    const { charged, lines } = await scene.purse.money()
+    expect({ receipts, sum: settled + pending }).toEqual({ receipts: lines, sum: charged })
   })
 })
