@@ -11,7 +11,7 @@ const LARGEST = 16
 const words = new Uint8Array(WORD * (LARGEST + 1))
 const typeHashes = new WeakMap<readonly Field[], Uint8Array>()
 
-/** EIP-712's hashStruct for the types that our messages have: address, bytes32, bool, uintN and string. Throws what does not fit its type. */
+/** EIP-712's hashStruct for the types that our messages have: address, bytes32, bool, string and uintN. Throws what does not fit its type. */
 export function hashStruct(name: string, fields: readonly Field[], value: Readonly<Record<string, unknown>>): Uint8Array {
   if (fields.length > LARGEST) throw new RangeError(`${name} has more than ${LARGEST} fields`)
   words.set(typeHashOf(name, fields), 0)
@@ -51,15 +51,15 @@ function encode(type: string, value: unknown, { at, field }: { at: number; field
     if (typeof value !== 'string' || !writeHex(value, { at: at + WORD - bytes, bytes })) throw refuse()
     return
   }
+  if (type === 'string') {
+    if (typeof value !== 'string' || !value.isWellFormed()) throw refuse()
+    words.set(hashText(value), at)
+    return
+  }
   if (type === 'bool') {
     if (typeof value !== 'boolean') throw refuse()
     words.fill(0, at, at + WORD)
     words[at + WORD - 1] = value ? 1 : 0
-    return
-  }
-  if (type === 'string') {
-    if (typeof value !== 'string') throw refuse()
-    words.set(hashText(value), at)
     return
   }
   const bits = /^uint([0-9]+)$/.exec(type)?.[1]

@@ -22,7 +22,7 @@ function drawnOf(type: string): fc.Arbitrary<unknown> {
   if (type === 'address') return hex(20)
   if (type === 'bytes32') return hex(32)
   if (type === 'bool') return fc.boolean()
-  if (type === 'string') return fc.string({ maxLength: 64 })
+  if (type === 'string') return fc.string({ unit: 'grapheme', maxLength: 200 })
   return fc.bigInt({ min: 0n, max: (1n << BigInt(type.slice(4))) - 1n })
 }
 
@@ -76,6 +76,9 @@ describe('hashing by hand', () => {
       { usageHead: null },
     ]
     for (const change of [...wrong, ...others]) expect(() => hashOf(change)).toThrow(TypeError)
+    const provider = { operator: voucher.key, sessionKey: voucher.key, encryptionKey: voucher.usageHead, nonce: 0n, deadline: 1n }
+    for (const name of [7, null, '\ud800'])
+      expect(() => structHashOf('ProviderRegistry', 'RegisterProvider', { ...provider, name })).toThrow(TypeError)
   })
 })
 
