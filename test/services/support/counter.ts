@@ -296,8 +296,7 @@ function playedChain(ledger: Ledger): Chain {
     version: () => '1',
     purposes: () => BigInt(purposeNames.length),
     purposeName: ([index]) => purposeNames[Number(index)],
-    key: () => ({ cap: 0n, revokedAt: 0n, nonce: 1n }),
-    accountIdOf: () => hex(32),
+    key: () => ({ cap: 0n, revokedAt: 0n }),
     memberIdOf: () => 0n,
   }
   const submit = async ({ method, args }: Call) => {
