@@ -237,7 +237,7 @@ describe("x402's payment identifier", () => {
 })
 
 async function storedRow(url: string, requestId: string) {
-  const rows = await select(url, 'SELECT * FROM requests WHERE request_id = $1', [requestId])
+  const rows = await select(url, 'SELECT * FROM requests LEFT JOIN answers USING (request_id) WHERE request_id = $1', [requestId])
   return rows[0] as { answer: Buffer; account_id: string; key: string; idempotency_key: string }
 }
 

@@ -15,7 +15,7 @@ export interface Options {
   accounts: number
   /** Requests after which memory is compared, a tenth of them and all. */
   memoryRequests: number
-  /** A folder for a processor profile of the gateway, which then costs more. */
+  /** A folder for processor profiles of gateway, indexer and settler, which then cost more. */
   profile: string | null
 }
 
