@@ -1,3 +1,4 @@
+import { createSecretKey, type KeyObject } from 'node:crypto'
 import { recoverSigner } from '../adapters/signatures.ts'
 import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
@@ -11,7 +12,7 @@ export interface Session {
   sessionId: string
   accountId: string
   key: string
-  macKey: Uint8Array
+  macKey: KeyObject
   expiresAt: number
 }
 
@@ -70,9 +71,9 @@ export function openSessionBook(options: {
 }
 
 /** X25519 refuses points of low order: with one, anybody would know the secret. */
-function agree(parts: Parameters<typeof deriveMacKey>[0]): Uint8Array {
+function agree(parts: Parameters<typeof deriveMacKey>[0]): KeyObject {
   try {
-    return deriveMacKey(parts)
+    return createSecretKey(deriveMacKey(parts))
   } catch (cause) {
     throw new GranaryError('request.malformed', 'The ephemeral key is no X25519 key that gives a secret.', { cause })
   }
