@@ -30,7 +30,7 @@ export function openBuyer(index: number, facts: EscrowFacts): Buyer {
   return { payer, escrow, privateKey, session: null, apiKey: null, ceiling: 0n, room: 0n }
 }
 
-export async function openSession(buyer: Buyer, connection: Connection, facts: EscrowFacts): Promise<void> {
+export async function openSession(buyer: Buyer, connection: Connection): Promise<void> {
   const { payer } = buyer
   const head = await connection.send({ method: 'GET', path: '/v1/head', headers: {}, body: new Uint8Array() })
   const { timestamp } = JSON.parse(head.body.toString()) as { timestamp: number }
@@ -61,15 +61,15 @@ export async function openSession(buyer: Buyer, connection: Connection, facts: E
 /** Headers of one request that pays `price`, with a voucher of its own or one that reaches far ahead. */
 export function payingHeaders(
   buyer: Buyer,
-  request: { mode: 'voucher' | 'mac'; path: string; body: Uint8Array; price: bigint; facts: EscrowFacts },
+  request: { mode: 'voucher' | 'mac'; path: string; body: Uint8Array; price: bigint },
 ): Record<string, string> {
-  const { mode, path, body, price, facts } = request
+  const { mode, path, body, price } = request
   if (!buyer.session) throw new Error('no session')
   let voucher = ''
-  if (mode === 'voucher') voucher = raise(buyer, price, facts)
+  if (mode === 'voucher') voucher = raise(buyer, price)
   else if (buyer.room < price) {
     buyer.room = AHEAD
-    voucher = raise(buyer, AHEAD, facts)
+    voucher = raise(buyer, AHEAD)
   }
   if (mode === 'mac') buyer.room -= price
   const idempotencyKey = randomUUID()
@@ -83,7 +83,7 @@ export function payingHeaders(
   }
 }
 
-function raise(buyer: Buyer, by: bigint, facts: EscrowFacts): string {
+function raise(buyer: Buyer, by: bigint): string {
   buyer.ceiling += by
   const value = { accountId: buyer.payer.accountId, key: buyer.payer.address, ceiling: buyer.ceiling, usageHead: NO_USAGE }
   const digest = digestOf('InferenceEscrow', 'Voucher', buyer.escrow, value)

@@ -1,3 +1,4 @@
+import { until } from '../../story/world.ts'
 import { fundPayers, makeApiKeys } from './funding.ts'
 import { type Buyers, openBuyers } from './load.ts'
 import type { Load, Mode } from './load-protocol.ts'
@@ -33,7 +34,7 @@ export interface BenchContext extends AsyncDisposable {
   stock(): Promise<StockResult>
   /** Payers 0 to count − 1, funded and with open sessions. */
   payers(count: number): Promise<void>
-  /** Loads the server and takes its processor time of exactly that. */
+  /** Loads the server and takes its processor time of exactly that, until every request is settled on the chain and published. */
   window(run: { mode: Mode; accounts?: number; seconds?: number }): Promise<Window>
   progress(line: string): void
 }
@@ -95,8 +96,10 @@ export function openContext(options: Options, progress: (line: string) => void):
       if (!warm.has(mode)) await load.run({ ...run, seconds: WARM_SECONDS })
       warm.add(mode)
       progress(`${mode}: ${run.accounts} accounts, ${run.connections} connections, ${seconds} s`)
+      await settled(await stage())
       const before = spentOf(await stage())
       const done = await load.run({ ...run, seconds })
+      await settled(await stage())
       const spent = spentOf(await stage()).map(({ name, cpuSeconds }, index) => {
         return { name, cpuSeconds: cpuSeconds - (before[index]?.cpuSeconds ?? 0) }
       })
@@ -108,6 +111,18 @@ export function openContext(options: Options, progress: (line: string) => void):
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
+}
+
+const SETTLED_TIMEOUT_MS = 180_000
+
+/** Settling and publishing a request is a part of what it costs. */
+async function settled({ select }: Stage): Promise<void> {
+  const isSettled = async () => {
+    const waiting = `SELECT EXISTS (SELECT FROM unsettled) OR EXISTS (SELECT FROM batches WHERE state = 'FINAL' AND cid IS NULL) AS waiting`
+    const [row] = await select<{ waiting: boolean }>(waiting)
+    return row?.waiting === false
+  }
+  await until('every request to be settled and published', isSettled, SETTLED_TIMEOUT_MS)
 }
 
 function spentOf(stage: Stage): { name: string; cpuSeconds: number }[] {

@@ -5,7 +5,7 @@ const CHUNK = 50_000
 /** Settled requests with receipts, spread over the known accounts, until the ledger holds `total` requests. */
 export async function fillHistory(stage: Stage, total: number): Promise<void> {
   await stage.select(
-    `INSERT INTO batches (batch_id, collector, state, lanes, rows, leaves) VALUES ('bench', '', 'FINAL', '[]', '[]', '{}')
+    `INSERT INTO batches (batch_id, collector, state, lanes, rows, leaves, cid) VALUES ('bench', '', 'FINAL', '[]', '[]', '[]', 'bench')
      ON CONFLICT (batch_id) DO NOTHING`,
   )
   const [counted] = await stage.select<{ count: string }>('SELECT count(*) FROM requests')

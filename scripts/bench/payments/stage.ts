@@ -17,6 +17,9 @@ import { registerNoOp } from './no-op-model.ts'
 import { type EscrowFacts, UNIT_PRICE } from './wallets.ts'
 
 const root = resolve(import.meta.dirname, '..', '..', '..')
+/** Between the three seconds of `npm start` and the hours that gas makes sensible. */
+export const SETTLE_AGE_SECONDS = 10
+
 /** A cooperative of its own in which inference costs nothing: chain, PostgreSQL, gateway, indexer and settler as processes. */
 export interface Stage extends AsyncDisposable {
   dir: string
@@ -106,7 +109,8 @@ async function startServices(options: {
     return { ...plan, env: { ...plan.env, NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${join(profile, plan.name)}` } }
   }
   await family.start(profiled({ name: 'gateway', module: join(import.meta.dirname, 'gateway-main.ts'), env })).ready
-  await Promise.all([plans.indexer, plans.settler].map((plan) => family.start(profiled(plan)).ready))
+  const settler = { ...plans.settler, env: { ...plans.settler.env, GRANARY_SETTLE_AGE_SECONDS: `${SETTLE_AGE_SECONDS}` } }
+  await Promise.all([plans.indexer, settler].map((plan) => family.start(profiled(plan)).ready))
 }
 
 /** One model that the no-op stands for, offered by a staked provider. */

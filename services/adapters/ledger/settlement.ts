@@ -86,12 +86,12 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
 
 async function store(query: Query, { batchId, collector, lanes, rows, leaves }: BatchDraft): Promise<void> {
   const asText = (_: string, part: unknown) => (typeof part === 'bigint' ? part.toString() : part)
-  await query(`INSERT INTO batches (batch_id, collector, lanes, rows, leaves) VALUES ($1, $2, $3::jsonb, $4::jsonb, $5)`, [
+  await query(`INSERT INTO batches (batch_id, collector, lanes, rows, leaves) VALUES ($1, $2, $3::json, $4::json, $5::json)`, [
     batchId,
     collector,
     JSON.stringify(lanes),
     JSON.stringify(rows, asText),
-    leaves,
+    JSON.stringify(leaves),
   ])
   const requestIds = rows.flatMap((row) => row.requestIds)
   const { rowCount } = await query(
