@@ -58,8 +58,8 @@ export interface Chain extends AsyncDisposable {
   readonly addresses: Readonly<Record<string, string>>
   head(): Promise<Head>
   block(number: number): Promise<Head | null>
-  /** All events of our contracts in the closed range, in order. */
-  events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** All events of our contracts in the closed range, or those of these names, in order. */
+  events(fromBlock: number, toBlock: number, names?: readonly string[]): Promise<ChainEvent[]>
   /** The call of ours that a transaction made; null when it is unknown or went through a contract that is not ours. */
   callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */

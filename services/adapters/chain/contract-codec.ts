@@ -23,6 +23,8 @@ export interface ContractCodec {
   callOf(to: string | null, input: string): Call | null
   /** Null for a log that is not of our contracts' ABIs. */
   event(log: RpcLog): ChainEvent | null
+  /** What logs of these events begin with. */
+  topicsOf(names: readonly string[]): string[]
   /** The typed error behind revert data; `data` is null where the node kept it to itself. */
   refusal(call: Call, answer: { data: string | null; cause?: unknown }): GranaryError
 }
@@ -51,6 +53,7 @@ export function openContractCodec(addresses: Readonly<Record<string, string>>): 
     decode: (call, data) => decode(known, { call, data }),
     callOf: (to, input) => callOf(known, { contract: names.get(to?.toLowerCase() ?? ''), input }),
     event: (log) => eventOf(known, log),
+    topicsOf: (names) => topicsOf(known, names),
     refusal: (call, answer) => refusalOf(known, { call, ...answer }),
   }
 }
@@ -99,6 +102,12 @@ function eventOf({ names, interfaces }: Known, log: RpcLog): ChainEvent | null {
     name: parsed.name,
     args: namedObject(parsed.fragment.inputs, parsed.args, jsonSafe),
   }
+}
+
+function topicsOf({ interfaces }: Known, names: readonly string[]): string[] {
+  const topics = new Set<string>()
+  for (const one of interfaces.values()) one.forEachEvent(({ name, topicHash }) => names.includes(name) && topics.add(topicHash))
+  return [...topics]
 }
 
 /** The called contract's own errors first: a selector may mean something else elsewhere. */
