@@ -14,6 +14,8 @@ export interface Options {
   connections: number
   /** Payers of the ordinary figures; the scale figure has ten times as many. */
   accounts: number
+  /** Requests in the ledger when the cost of one is compared, a tenth of them and all. */
+  historyRequests: number
   /** Requests after which memory is compared, a tenth of them and all. */
   memoryRequests: number
   /** A folder for processor profiles of gateway, indexer and settler, which then cost more. */
@@ -31,6 +33,7 @@ export interface BenchContext extends AsyncDisposable {
   options: Options
   stage(): Promise<Stage>
   buyers(): Promise<Buyers>
+  /** Measured anew each time: what else the machine does changes within minutes. */
   stock(): Promise<StockResult>
   /** Payers 0 to count − 1, funded and with open sessions. */
   payers(count: number): Promise<void>
@@ -51,10 +54,10 @@ export function openContext(options: Options, progress: (line: string) => void):
     await opened.tell({ act: 'meet', facts: { ...facts, chainId: facts.chainId.toString() }, port, rpcUrl, model: modelId })
     return opened
   })
-  const stock = once(() => {
+  const stock = () => {
     progress('The stock x402 server')
     return measureStock(options.seconds)
-  })
+  }
   let funded = 0
 
   async function payers(count: number): Promise<void> {

@@ -148,12 +148,11 @@ async function scaleOfAccounts(context: BenchContext): Promise<Measured[]> {
   ]
 }
 
-const FEW_REQUESTS = 100_000
-
 async function scaleOfHistory(context: BenchContext): Promise<Measured[]> {
   const stage = await context.stage()
+  const { historyRequests } = context.options
   const costs: number[] = []
-  for (const size of [FEW_REQUESTS, FEW_REQUESTS * SCALE]) {
+  for (const size of [historyRequests / SCALE, historyRequests]) {
     await context.payers(context.options.accounts)
     context.progress(`A history of ${size} requests`)
     await fillHistory(stage, size)
@@ -162,7 +161,7 @@ async function scaleOfHistory(context: BenchContext): Promise<Measured[]> {
     costs.push(window.cpuMs)
   }
   const [from = 0, to = 0] = costs
-  return [growth('scale.history', { from, to, what: `processor time of a request after ${FEW_REQUESTS}` })]
+  return [growth('scale.history', { from, to, what: `processor time of a request after ${historyRequests / SCALE}` })]
 }
 
 function growth(key: string, { from, to, what }: { from: number; to: number; what: string }): Measured {
