@@ -252,6 +252,7 @@ function playedChain(ledger: Ledger): Chain {
     purposes: () => BigInt(purposeNames.length),
     purposeName: ([index]) => purposeNames[Number(index)],
     key: () => ({ cap: 0n, revokedAt: 0n }),
+    memberIdOf: () => 0n,
   }
   const submit = async ({ method, args }: Call) => {
     const [config, key, cap, notAfter] = args as [AccountConfig, string, string, number]
@@ -263,6 +264,7 @@ function playedChain(ledger: Ledger): Chain {
     chainId: ESCROW.chainId,
     addresses: { InferenceEscrow: ESCROW.address, Membership: TOKEN },
     read: async ({ method, args }) => reads[method]?.(args),
+    estimate: async () => 100_000n,
     submit,
   }
   return played as Chain
