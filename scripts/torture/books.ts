@@ -51,6 +51,8 @@ const impossible: Record<string, string> = {
     GROUP BY batch_id HAVING sum(amount) <> 0`,
   'a voided request that somebody still owes': `SELECT request_id FROM entries JOIN requests USING (request_id) WHERE state = 'VOIDED'
     GROUP BY request_id, ledger_account HAVING sum(amount) <> 0`,
+  'a reservation of a request that does not run': `SELECT request_id FROM reservations`,
+  'a charge that waits for the chain and has ended': `SELECT request_id FROM unsettled`,
   'an account whose receipts have a gap': `SELECT account_id FROM receipts GROUP BY account_id HAVING max(sequence) <> count(*)`,
   'an account that owes another sum than its requests': `SELECT a.account_id FROM accounts a LEFT JOIN requests q
     ON q.account_id = a.account_id AND q.state = 'FINAL' GROUP BY a.account_id, a.charged HAVING a.charged <> coalesce(sum(q.charged), 0)`,

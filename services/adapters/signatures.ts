@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto'
+import { createHmac, hash, type KeyObject } from 'node:crypto'
 import secp256k1 from 'secp256k1'
 import { keccak256 } from '../core/keccak.ts'
 import { type MacInput, macText } from '../core/sessions.ts'
@@ -30,9 +30,9 @@ export function openSigner(privateKey: string): (digest: string) => string {
   }
 }
 
-/** What core's macOf gives, by Node's own hashes. */
-export function nativeMacOf(macKey: Uint8Array, { body, ...input }: MacInput): string {
-  const bodyHash = createHash('sha256').update(body).digest('hex')
+/** What core's macOf gives, by Node's own hashes. A KeyObject, because from raw bytes each HMAC takes some 20 µs longer. */
+export function nativeMacOf(macKey: KeyObject, { body, ...input }: MacInput): string {
+  const bodyHash = hash('sha256', body)
   return createHmac('sha256', macKey)
     .update(macText({ ...input, bodyHash }))
     .digest('hex')

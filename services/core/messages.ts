@@ -1,4 +1,4 @@
-import { bytesToHex } from '@noble/hashes/utils.js'
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js'
 import { getBytes, recoverAddress, type TypedDataDomain, TypedDataEncoder, type TypedDataField } from 'ethers'
 import { digestOfHashes, hashStruct } from './struct-hash.ts'
 
@@ -209,7 +209,7 @@ export function structHashOf<C extends ContractName>(contract: C, name: MessageN
 
 /** The digest of a message whose struct's hash is known already. */
 export function digestOfStruct(contract: ContractName, verifier: Verifier, structHash: string): string {
-  return `0x${bytesToHex(digestOfHashes(domainSeparatorOf(contract, verifier), getBytes(structHash)))}`
+  return `0x${bytesToHex(digestOfHashes(domainSeparatorOf(contract, verifier), hexToBytes(structHash.slice(2))))}`
 }
 
 function fieldsOf<C extends ContractName>(contract: C, name: MessageName<C>): readonly TypedDataField[] {
@@ -218,18 +218,16 @@ function fieldsOf<C extends ContractName>(contract: C, name: MessageName<C>): re
   return fields
 }
 
-/** There are few verifiers in a process, and each has one domain for good. */
-const separators = new Map<string, Uint8Array>()
-const MOST_SEPARATORS = 1000
+/** There are few verifiers in a process, and each has one domain per contract for good. */
+const separators = new WeakMap<Verifier, Map<ContractName, Uint8Array>>()
 
 function domainSeparatorOf(contract: ContractName, verifier: Verifier): Uint8Array {
-  const { chainId, address, name, version } = verifier
-  const id = `${contract} ${chainId} ${address} ${name ?? ''} ${version ?? ''}`
-  const known = separators.get(id)
+  const ofVerifier = separators.get(verifier) ?? new Map<ContractName, Uint8Array>()
+  separators.set(verifier, ofVerifier)
+  const known = ofVerifier.get(contract)
   if (known) return known
   const separator = getBytes(TypedDataEncoder.hashDomain(domainOf(contract, verifier)))
-  if (separators.size >= MOST_SEPARATORS) separators.clear()
-  separators.set(id, separator)
+  ofVerifier.set(contract, separator)
   return separator
 }
 

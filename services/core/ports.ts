@@ -59,8 +59,8 @@ export interface Chain extends AsyncDisposable {
   readonly addresses: Readonly<Record<string, string>>
   head(): Promise<Head>
   block(number: number): Promise<Head | null>
-  /** All events of our contracts in the closed range, in order. */
-  events(fromBlock: number, toBlock: number): Promise<ChainEvent[]>
+  /** All events of our contracts in the closed range, or those of these names, in order. */
+  events(fromBlock: number, toBlock: number, names?: readonly string[]): Promise<ChainEvent[]>
   /** Events of one kind, of one of our contracts or of the token, by its indexed arguments, in the closed range, in order. */
   find(
     event: { contract: string; name: string; args: Readonly<Record<string, string>> },

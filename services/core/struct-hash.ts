@@ -9,15 +9,22 @@ const WORD = 32
 const LARGEST = 16
 /** Of one struct: the type's hash and its fields. Hashing is synchronous, so one is enough for all. */
 const words = new Uint8Array(WORD * (LARGEST + 1))
-const typeHashes = new WeakMap<readonly Field[], Uint8Array>()
+/** What of a type does not change: its hash, and how wide each number is. */
+interface Layout {
+  typeHash: Uint8Array
+  bits: (number | null)[]
+}
+const layouts = new WeakMap<readonly Field[], Layout>()
 
 /** EIP-712's hashStruct for the types that our messages have: address, bytes32, bool, string and uintN. Throws what does not fit its type. */
 export function hashStruct(name: string, fields: readonly Field[], value: Readonly<Record<string, unknown>>): Uint8Array {
   if (fields.length > LARGEST) throw new RangeError(`${name} has more than ${LARGEST} fields`)
-  words.set(typeHashOf(name, fields), 0)
-  fields.forEach(({ name: field, type }, index) => {
-    encode(type, value[field], { at: WORD * (index + 1), field })
-  })
+  const { typeHash, bits } = layoutOf(name, fields)
+  words.set(typeHash, 0)
+  for (const [index, { name: field, type }] of fields.entries()) {
+    if (!encode(value[field], { type, bits: bits[index] ?? null, at: WORD * (index + 1) }))
+      throw new TypeError(`${field} is no ${type}`)
+  }
   return keccak256(words.subarray(0, WORD * (fields.length + 1)))
 }
 
@@ -35,35 +42,35 @@ export function hashText(text: string): Uint8Array {
   return keccak256(new TextEncoder().encode(text))
 }
 
-function typeHashOf(name: string, fields: readonly Field[]): Uint8Array {
-  const known = typeHashes.get(fields)
+function layoutOf(name: string, fields: readonly Field[]): Layout {
+  const known = layouts.get(fields)
   if (known) return known
-  const hash = hashText(`${name}(${fields.map((field) => `${field.type} ${field.name}`).join(',')})`)
-  typeHashes.set(fields, hash)
-  return hash
+  const typeHash = hashText(`${name}(${fields.map((field) => `${field.type} ${field.name}`).join(',')})`)
+  const layout = { typeHash, bits: fields.map(({ type }) => bitsOf(type)) }
+  layouts.set(fields, layout)
+  return layout
 }
 
-function encode(type: string, value: unknown, { at, field }: { at: number; field: string }): void {
-  const refuse = () => new TypeError(`${field} is no ${type}`)
-  if (type === 'bytes32' || type === 'address') {
-    const bytes = type === 'bytes32' ? WORD : 20
-    words.fill(0, at, at + WORD - bytes)
-    if (typeof value !== 'string' || !writeHex(value, { at: at + WORD - bytes, bytes })) throw refuse()
-    return
-  }
+function bitsOf(type: string): number | null {
+  const bits = /^uint([0-9]+)$/.exec(type)?.[1]
+  return bits === undefined ? null : Number(bits)
+}
+
+/** False for what does not fit its type. */
+function encode(value: unknown, { type, bits, at }: { type: string; bits: number | null; at: number }): boolean {
+  words.fill(0, at, at + WORD)
+  if (type === 'bytes32') return typeof value === 'string' && writeHex(value, { at, bytes: WORD })
+  if (type === 'address') return typeof value === 'string' && writeHex(value, { at: at + WORD - 20, bytes: 20 })
   if (type === 'string') {
-    if (typeof value !== 'string' || !value.isWellFormed()) throw refuse()
+    if (typeof value !== 'string' || !value.isWellFormed()) return false
     words.set(hashText(value), at)
-    return
+    return true
   }
   if (type === 'bool') {
-    if (typeof value !== 'boolean') throw refuse()
-    words.fill(0, at, at + WORD)
-    words[at + WORD - 1] = value ? 1 : 0
-    return
+    words[at + WORD - 1] = value === true ? 1 : 0
+    return typeof value === 'boolean'
   }
-  const bits = /^uint([0-9]+)$/.exec(type)?.[1]
-  if (bits === undefined || !isWhole(value) || !writeWhole(BigInt(value), { at, bits: Number(bits) })) throw refuse()
+  return bits !== null && isWhole(value) && writeWhole(BigInt(value), { at, bits })
 }
 
 function isWhole(value: unknown): value is bigint | number | string {
@@ -73,7 +80,6 @@ function isWhole(value: unknown): value is bigint | number | string {
 
 function writeWhole(value: bigint, { at, bits }: { at: number; bits: number }): boolean {
   if (value < 0n || value >> BigInt(bits) !== 0n) return false
-  words.fill(0, at, at + WORD)
   let left = value
   for (let end = at + WORD; left > 0n; end -= 4, left >>= 32n) {
     const low = Number(left & 0xffffffffn)

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
 import type { InferBody } from '../core/api.ts'
@@ -65,7 +65,7 @@ export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody
   const quote = { modelId: model.modelId, units, unitPrice, max: priceOf(units, unitPrice) }
   return {
     body,
-    bodyHash: `0x${createHash('sha256').update(rawBody).digest('hex')}`,
+    bodyHash: `0x${hash('sha256', rawBody)}`,
     model,
     purpose,
     jurisdiction,

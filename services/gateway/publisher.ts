@@ -50,7 +50,7 @@ export async function bytesOf(
 ): Promise<Uint8Array> {
   const receipts = await ledger.receiptsOf(draft.rows.flatMap(({ requestIds }) => requestIds))
   const published = publishBatch(draft, { receipts, escrow })
-  if (!isDeepStrictEqual(rebuildBatch(published).argument, toBatchArgument(draft)))
+  if (!isDeepStrictEqual(rebuildBatch(published, null).argument, toBatchArgument(draft)))
     throw new GranaryError('internal', 'The receipts of a batch do not rebuild it.', { batchId: draft.batchId })
   const bytes = encodeBatch(published)
   if (bytes.length > MAX_BATCH_BYTES)

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomOf } from '../adapters/randomness.ts'
 import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
 import { priceOf } from '../core/metering.ts'
@@ -176,7 +176,7 @@ export async function jobFor(
 ): Promise<Job> {
   const { model, purpose, jurisdiction, inputs, quote } = order
   const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
-  const salts = randomBytes(64).toString('hex')
+  const salts = randomOf(64).toString('hex')
   return {
     jobId: requestId,
     modelId: model.modelId,
@@ -221,5 +221,5 @@ export async function commit(
 /** Ids that begin with the time stand side by side in the ledger's indexes, so that a long history costs a new request nothing. */
 export function newRequestId(): string {
   const time = Date.now().toString(16).padStart(12, '0')
-  return `0x${time}${randomBytes(26).toString('hex')}`
+  return `0x${time}${randomOf(26).toString('hex')}`
 }

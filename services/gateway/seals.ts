@@ -1,13 +1,5 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  createSecretKey,
-  hkdfSync,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createHmac, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { randomOf } from '../adapters/randomness.ts'
 import { GranaryError } from '../core/errors.ts'
 
 /**
@@ -47,7 +39,7 @@ export function openSeals(masterKeys: readonly Uint8Array[], purpose: string): S
   return {
     prefix: current.prefix,
     seal(bytes, of) {
-      const iv = randomBytes(IV_BYTES)
+      const iv = randomOf(IV_BYTES)
       const cipher = createCipheriv('aes-256-gcm', keyFor(current.key, of), iv).setAAD(Buffer.from(of.context))
       const sealed = [cipher.update(bytes), cipher.final()]
       return Buffer.concat([current.prefix, iv, cipher.getAuthTag(), ...sealed])

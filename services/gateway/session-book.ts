@@ -1,3 +1,4 @@
+import { createSecretKey, type KeyObject } from 'node:crypto'
 import { recoverSigner } from '../adapters/signatures.ts'
 import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
@@ -11,15 +12,15 @@ export interface Session {
   sessionId: string
   accountId: string
   key: string
-  macKey: Uint8Array
+  macKey: KeyObject
   expiresAt: number
 }
 
 export interface SessionBook {
   /** Checks the key's signature; `now` in seconds. What comes back is no session until it is kept: anyone can compute its id. */
-  verify(body: SessionBody, now: number): StoredSession & { macKey: Uint8Array; config: AccountConfig }
+  verify(body: SessionBody, now: number): StoredSession & { macKey: KeyObject; config: AccountConfig }
   /** From then on every gateway of the operator finds it, also after a restart. */
-  keep(session: StoredSession & { macKey: Uint8Array }): Promise<void>
+  keep(session: StoredSession & { macKey: KeyObject }): Promise<void>
   find(sessionId: string): Promise<Session | null>
 }
 
@@ -91,9 +92,9 @@ export function openSessionBook(options: {
 }
 
 /** X25519 refuses points of low order: with one, anybody would know the secret. */
-function agree(parts: Parameters<typeof deriveMacKey>[0]): Uint8Array {
+function agree(parts: Parameters<typeof deriveMacKey>[0]): KeyObject {
   try {
-    return deriveMacKey(parts)
+    return createSecretKey(deriveMacKey(parts))
   } catch (cause) {
     throw new GranaryError('request.malformed', 'The ephemeral key is no X25519 key that gives a secret.', { cause })
   }

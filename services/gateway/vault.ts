@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { Wallet } from 'ethers'
 import { x25519PublicKey } from '../core/sessions.ts'
 import { derive, openSeals, type Seals } from './seals.ts'
@@ -61,5 +61,5 @@ export function sameHash(a: string, b: string): boolean {
 }
 
 function hashSecret(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex')
+  return hash('sha256', secret)
 }

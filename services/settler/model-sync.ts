@@ -10,7 +10,7 @@ const LOOK_MS = 2000
 const MAX_MIRRORS = 10_000
 const PURPOSES = 32
 
-const consentEvents = new Set(['DatasetWithdrawn', 'DatasetNarrowed', 'PoolExitProven'])
+const consentEvents = ['DatasetWithdrawn', 'DatasetNarrowed', 'PoolExitProven']
 
 export interface ModelSyncOptions {
   chain: Chain
@@ -54,9 +54,13 @@ export function openModelSync({ chain, ledger, log, now = () => performance.now(
   async function follow(from: number): Promise<boolean> {
     const head = await chain.head()
     const to = Math.min(head.number, from + RANGE_BLOCKS)
-    const events = to === from ? [] : await chain.events(Math.max(0, Math.min(from, to) - OVERLAP_BLOCKS), to)
+    const since = Math.max(0, Math.min(from, to) - OVERLAP_BLOCKS)
+    // Only these are asked for: a busy escrow's would be read again in each round.
+    const events = to === from ? [] : await chain.events(since, to, consentEvents)
     cursor = to
-    const changed = events.filter(({ name }) => consentEvents.has(name)).map(({ args }) => String(args.datasetId ?? args.poolId))
+    const changed = events
+      .filter(({ name }) => consentEvents.includes(name))
+      .map(({ args }) => String(args.datasetId ?? args.poolId))
     const fresh = changed.some((id) => !dirtyUntil.has(id))
     for (const id of changed) dirtyUntil.set(id, now() + DIRTY_MS)
     return fresh

@@ -45,16 +45,6 @@ describe('the ledger on PostgreSQL', () => {
     await expect(openLedger({ url: database.url })).rejects.toMatchObject({ code: 'config.invalid' })
   })
 
-  test('accounts with limits are named to whoever reserves or charges many requests at once', async () => {
-    await using database = await server.database()
-    await using ledger = await openLedger({ url: database.url })
-    const [limited, free] = [await fund(ledger, newAccount(), { deposit: 9n }), await fund(ledger, newAccount(), { deposit: 9n })]
-    const of = { accountId: limited.accountId, key: limited.key }
-    await ledger.setLimits(of, { requestsPerMinute: 1, parallel: null, budgetPerDay: null, budgetPerMonth: null }, 1)
-    const named = `SELECT accounts_with_limits(ARRAY['${limited.accountId}', '${free.accountId}', '0x']) AS id`
-    expect(await select(database.url, named)).toEqual([{ id: limited.accountId }])
-  })
-
   test('a name whose connection broke is held again, so that its reservations are nobody else’s to release', async () => {
     await using database = await server.database()
     await using ledger = await openLedger({ url: database.url })

@@ -1,3 +1,4 @@
+import { SimpleMerkleTree } from '@openzeppelin/merkle-tree'
 import { getBytes, keccak256, Signature, Wallet, zeroPadBytes } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -52,6 +53,21 @@ describe('the root of receipts', () => {
         fc.pre(!all.includes(stranger))
         expect(receiptProof(all, stranger)).toBeNull()
         expect(isReceiptIn(root, stranger, receiptProof(all, all[0] ?? '') ?? [])).toBe(false)
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it("has the roots and proofs of OpenZeppelin's library", () => {
+    fc.assert(
+      fc.property(heads, (all) => {
+        const tree = SimpleMerkleTree.of(all.map((one) => keccak256(one)))
+        expect(receiptsRoot(all)).toBe(tree.root)
+        for (const one of all) {
+          const proof = receiptProof(all, one) ?? []
+          expect(proof).toEqual(tree.getProof(keccak256(one)))
+          expect(SimpleMerkleTree.verify(tree.root, keccak256(one), proof)).toBe(true)
+        }
       }),
       { numRuns: 30 },
     )

@@ -205,7 +205,7 @@ describe('requests from before answers were sealed', () => {
 })
 
 async function storedRow(url: string, requestId: string) {
-  const rows = await select(url, 'SELECT * FROM requests WHERE request_id = $1', [requestId])
+  const rows = await select(url, 'SELECT * FROM requests LEFT JOIN answers USING (request_id) WHERE request_id = $1', [requestId])
   return rows[0] as { answer: Buffer; account_id: string; key: string; idempotency_key: string }
 }
 

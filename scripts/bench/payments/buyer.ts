@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import secp256k1 from 'secp256k1'
 import { NO_USAGE } from '../../../services/core/accounts.ts'
-import { digestOf } from '../../../services/core/messages.ts'
+import { digestOf, type Verifier } from '../../../services/core/messages.ts'
 import { deriveMacKey, macOf, sessionHeaders, x25519PublicKey } from '../../../services/core/sessions.ts'
 import type { Connection } from './connection.ts'
 import { type EscrowFacts, type Payer, payerOf } from './wallets.ts'
@@ -13,6 +13,7 @@ const AHEAD = 100_000_000n
 /** One payer as the gateway sees it: signs vouchers, makes MACs, or holds an API key. */
 export interface Buyer {
   payer: Payer
+  escrow: Verifier
   privateKey: Uint8Array
   session: { id: string; macKey: Uint8Array } | null
   apiKey: string | null
@@ -25,10 +26,11 @@ export interface Buyer {
 export function openBuyer(index: number, facts: EscrowFacts): Buyer {
   const payer = payerOf(index, facts)
   const privateKey = Buffer.from(payer.wallet.privateKey.slice(2), 'hex')
-  return { payer, privateKey, session: null, apiKey: null, ceiling: 0n, room: 0n }
+  const escrow = { chainId: facts.chainId, address: facts.escrow }
+  return { payer, escrow, privateKey, session: null, apiKey: null, ceiling: 0n, room: 0n }
 }
 
-export async function openSession(buyer: Buyer, connection: Connection, facts: EscrowFacts): Promise<void> {
+export async function openSession(buyer: Buyer, connection: Connection): Promise<void> {
   const { payer } = buyer
   const head = await connection.send({ method: 'GET', path: '/v1/head', headers: {}, body: new Uint8Array() })
   const { timestamp } = JSON.parse(head.body.toString()) as { timestamp: number }
@@ -39,7 +41,7 @@ export async function openSession(buyer: Buyer, connection: Connection, facts: E
     ephemeralKey: x25519PublicKey(secretKey),
     expiresAt: timestamp + SESSION_SECONDS,
   }
-  const digest = digestOf('InferenceEscrow', 'Session', { chainId: facts.chainId, address: facts.escrow }, value)
+  const digest = digestOf('InferenceEscrow', 'Session', buyer.escrow, value)
   const { ephemeralKey, expiresAt } = value
   const signature = signed(digest, buyer.privateKey)
   const body = Buffer.from(JSON.stringify({ account: payer.config, key: payer.address, ephemeralKey, expiresAt, signature }))
@@ -59,15 +61,15 @@ export async function openSession(buyer: Buyer, connection: Connection, facts: E
 /** Headers of one request that pays `price`, with a voucher of its own or one that reaches far ahead. */
 export function payingHeaders(
   buyer: Buyer,
-  request: { mode: 'voucher' | 'mac'; path: string; body: Uint8Array; price: bigint; facts: EscrowFacts },
+  request: { mode: 'voucher' | 'mac'; path: string; body: Uint8Array; price: bigint },
 ): Record<string, string> {
-  const { mode, path, body, price, facts } = request
+  const { mode, path, body, price } = request
   if (!buyer.session) throw new Error('no session')
   let voucher = ''
-  if (mode === 'voucher') voucher = raise(buyer, price, facts)
+  if (mode === 'voucher') voucher = raise(buyer, price)
   else if (buyer.room < price) {
     buyer.room = AHEAD
-    voucher = raise(buyer, AHEAD, facts)
+    voucher = raise(buyer, AHEAD)
   }
   if (mode === 'mac') buyer.room -= price
   const idempotencyKey = randomUUID()
@@ -81,10 +83,10 @@ export function payingHeaders(
   }
 }
 
-function raise(buyer: Buyer, by: bigint, facts: EscrowFacts): string {
+function raise(buyer: Buyer, by: bigint): string {
   buyer.ceiling += by
   const value = { accountId: buyer.payer.accountId, key: buyer.payer.address, ceiling: buyer.ceiling, usageHead: NO_USAGE }
-  const digest = digestOf('InferenceEscrow', 'Voucher', { chainId: facts.chainId, address: facts.escrow }, value)
+  const digest = digestOf('InferenceEscrow', 'Voucher', buyer.escrow, value)
   const header = { ceiling: buyer.ceiling.toString(), usageHead: NO_USAGE, signature: signed(digest, buyer.privateKey) }
   return Buffer.from(JSON.stringify(header)).toString('base64url')
 }

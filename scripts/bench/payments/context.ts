@@ -1,3 +1,4 @@
+import { until } from '../../story/world.ts'
 import { fundPayers, makeApiKeys } from './funding.ts'
 import { type Buyers, openBuyers } from './load.ts'
 import type { Load, Mode } from './load-protocol.ts'
@@ -13,9 +14,11 @@ export interface Options {
   connections: number
   /** Payers of the ordinary figures; the scale figure has ten times as many. */
   accounts: number
+  /** Requests in the ledger when the cost of one is compared, a tenth of them and all. */
+  historyRequests: number
   /** Requests after which memory is compared, a tenth of them and all. */
   memoryRequests: number
-  /** A folder for a processor profile of the gateway, which then costs more. */
+  /** A folder for processor profiles of gateway, indexer and settler, which then cost more. */
   profile: string | null
 }
 
@@ -30,10 +33,11 @@ export interface BenchContext extends AsyncDisposable {
   options: Options
   stage(): Promise<Stage>
   buyers(): Promise<Buyers>
+  /** Measured anew each time: what else the machine does changes within minutes. */
   stock(): Promise<StockResult>
   /** Payers 0 to count − 1, funded and with open sessions. */
   payers(count: number): Promise<void>
-  /** Loads the server and takes its processor time of exactly that. */
+  /** Loads the server and takes its processor time of exactly that, until every request is settled on the chain and published. */
   window(run: { mode: Mode; accounts?: number; seconds?: number }): Promise<Window>
   progress(line: string): void
 }
@@ -50,10 +54,10 @@ export function openContext(options: Options, progress: (line: string) => void):
     await opened.tell({ act: 'meet', facts: { ...facts, chainId: facts.chainId.toString() }, port, rpcUrl, model: modelId })
     return opened
   })
-  const stock = once(() => {
+  const stock = () => {
     progress('The stock x402 server')
     return measureStock(options.seconds)
-  })
+  }
   let funded = 0
 
   async function payers(count: number): Promise<void> {
@@ -95,8 +99,10 @@ export function openContext(options: Options, progress: (line: string) => void):
       if (!warm.has(mode)) await load.run({ ...run, seconds: WARM_SECONDS })
       warm.add(mode)
       progress(`${mode}: ${run.accounts} accounts, ${run.connections} connections, ${seconds} s`)
+      await settled(await stage())
       const before = spentOf(await stage())
       const done = await load.run({ ...run, seconds })
+      await settled(await stage())
       const spent = spentOf(await stage()).map(({ name, cpuSeconds }, index) => {
         return { name, cpuSeconds: cpuSeconds - (before[index]?.cpuSeconds ?? 0) }
       })
@@ -108,6 +114,18 @@ export function openContext(options: Options, progress: (line: string) => void):
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
+}
+
+const SETTLED_TIMEOUT_MS = 180_000
+
+/** Settling and publishing a request is a part of what it costs. */
+async function settled({ select }: Stage): Promise<void> {
+  const isSettled = async () => {
+    const waiting = `SELECT EXISTS (SELECT FROM unsettled) OR EXISTS (SELECT FROM batches WHERE state = 'FINAL' AND cid IS NULL) AS waiting`
+    const [row] = await select<{ waiting: boolean }>(waiting)
+    return row?.waiting === false
+  }
+  await until('every request to be settled and published', isSettled, SETTLED_TIMEOUT_MS)
 }
 
 function spentOf(stage: Stage): { name: string; cpuSeconds: number }[] {

@@ -2,10 +2,10 @@ import type { Stage } from './stage.ts'
 
 const CHUNK = 50_000
 
-/** Settled requests with receipts and entries, spread over the known accounts, until the ledger holds `total` requests. */
+/** Settled requests with receipts, spread over the known accounts, until the ledger holds `total` requests. */
 export async function fillHistory(stage: Stage, total: number): Promise<void> {
   await stage.select(
-    `INSERT INTO batches (batch_id, collector, state, lanes, rows, leaves) VALUES ('bench', '', 'FINAL', '[]', '[]', '{}')
+    `INSERT INTO batches (batch_id, collector, state, lanes, rows, leaves, cid) VALUES ('bench', '', 'FINAL', '[]', '[]', '[]', 'bench')
      ON CONFLICT (batch_id) DO NOTHING`,
   )
   const [counted] = await stage.select<{ count: string }>('SELECT count(*) FROM requests')
@@ -29,9 +29,6 @@ WITH known AS (
   INSERT INTO requests (request_id, account_id, key, idempotency_key, body_hash, model_id, provider, purpose, units, unit_price, max,
     charged, state, owner, reserved_at, batch_id)
   SELECT id, account_id, payer, 'bench ' || n, id, id, payer, 1, 1, 1, 1, 1, 'FINAL', 'bench', 0, 'bench' FROM made
-), entered AS (
-  INSERT INTO entries (request_id, ledger_account, amount)
-  SELECT id, 'account:' || account_id, -1 FROM made UNION ALL SELECT id, 'lane:bench', 1 FROM made
 )
 INSERT INTO receipts (request_id, account_id, sequence, previous_head, head, served_at, receipt, provider_signature)
 SELECT id, account_id, -n, id, id, 0, jsonb_build_object('jobId', id, 'units', '1', 'unitPrice', '1'), id FROM made`

@@ -53,7 +53,7 @@ async function openSessions({ first, accounts }: { first: number; accounts: numb
   const waiting = Array.from({ length: accounts }, (_, index) => buyerOf(first + index)).filter(({ session }) => session === null)
   const workers = Array.from({ length: SESSIONS_AT_ONCE }, async () => {
     const connection = await Connection.open(port)
-    for (let buyer = waiting.pop(); buyer && facts; buyer = waiting.pop()) await openSession(buyer, connection, facts)
+    for (let buyer = waiting.pop(); buyer; buyer = waiting.pop()) await openSession(buyer, connection)
     connection.close()
   })
   await Promise.all(workers)
@@ -134,10 +134,9 @@ async function send(
 }
 
 function headersOf(buyer: Buyer, mode: Run['mode'], { path, body }: { path: string; body: Uint8Array }): Record<string, string> {
-  if (!facts) throw new Error('the gateway is not known yet')
   if (mode === 'unpaid') return { 'content-type': 'application/json' }
   if (mode === 'key') return { 'content-type': 'application/json', authorization: `Bearer ${buyer.apiKey ?? ''}` }
-  return payingHeaders(buyer, { mode, path, body, price: UNIT_PRICE, facts })
+  return payingHeaders(buyer, { mode, path, body, price: UNIT_PRICE })
 }
 
 /** The project's own client, as a developer uses it, with its checks of every receipt. */

@@ -1,6 +1,7 @@
-import type { BenchContext, Window } from './context.ts'
+import type { BenchContext } from './context.ts'
 import { type Measured, quantile } from './figures.ts'
 import { fillHistory } from './history.ts'
+import type { Load } from './load-protocol.ts'
 import { fdatasyncLatencies, residentBytesOf } from './machine.ts'
 import { checksPerCoreSecond } from './voucher-checks.ts'
 
@@ -67,7 +68,7 @@ function paid(mode: 'voucher' | 'mac' | 'key', times: number): Measurement {
 }
 
 /** What did not work is no request served cheaply. */
-function requireServed({ answered, failed, failure }: Window): void {
+function requireServed({ answered, failed, failure }: Load): void {
   if (failed * 1000 > answered) throw new Error(`${failed} of ${answered + failed} requests failed, the first with: ${failure}`)
 }
 
@@ -117,7 +118,7 @@ async function parallelOnOneAccount(context: BenchContext): Promise<Measured[]> 
   await commitments(true)
   context.progress(`${PARALLEL} parallel requests on one account, ${ROUNDS} times`)
   const command = { act: 'sdk', payer: PARALLEL - 1, parallel: PARALLEL, rounds: ROUNDS } as const
-  const { answered, failed, failure } = (await (await context.buyers()).tell(command)) as Window
+  const { answered, failed, failure } = (await (await context.buyers()).tell(command)) as Load
   await commitments(false)
   if (failed > 0) context.progress(`  ${failed} failed: ${failure}`)
   const reference = { what: 'requests answered', value: answered }
@@ -147,12 +148,11 @@ async function scaleOfAccounts(context: BenchContext): Promise<Measured[]> {
   ]
 }
 
-const FEW_REQUESTS = 100_000
-
 async function scaleOfHistory(context: BenchContext): Promise<Measured[]> {
   const stage = await context.stage()
+  const { historyRequests } = context.options
   const costs: number[] = []
-  for (const size of [FEW_REQUESTS, FEW_REQUESTS * SCALE]) {
+  for (const size of [historyRequests / SCALE, historyRequests]) {
     await context.payers(context.options.accounts)
     context.progress(`A history of ${size} requests`)
     await fillHistory(stage, size)
@@ -161,7 +161,7 @@ async function scaleOfHistory(context: BenchContext): Promise<Measured[]> {
     costs.push(window.cpuMs)
   }
   const [from = 0, to = 0] = costs
-  return [growth('scale.history', { from, to, what: `processor time of a request after ${FEW_REQUESTS}` })]
+  return [growth('scale.history', { from, to, what: `processor time of a request after ${historyRequests / SCALE}` })]
 }
 
 function growth(key: string, { from, to, what }: { from: number; to: number; what: string }): Measured {
@@ -170,16 +170,21 @@ function growth(key: string, { from, to, what }: { from: number; to: number; wha
 }
 
 const MEMORY_BAR = 1.1
+const MEMORY_STEP_SECONDS = 10
 
 /** The gateway's resident memory after all requests against after the first tenth. */
 async function memoryGrowth(context: BenchContext): Promise<Measured[]> {
-  const { memoryRequests } = context.options
+  const { options, progress } = context
+  const { memoryRequests, accounts, connections } = options
   const { gatewayPid } = await context.stage()
+  await context.payers(accounts)
+  const buyers = await context.buyers()
   let [done, early] = [0, 0]
   while (done < memoryRequests) {
-    const window = await context.window({ mode: 'mac', seconds: 5 })
-    requireServed(window)
-    done += window.answered
+    const load = await buyers.run({ mode: 'mac', first: 0, accounts, connections, seconds: MEMORY_STEP_SECONDS, perSecond: null })
+    requireServed(load)
+    done += load.answered
+    progress(`  ${done} of ${memoryRequests} requests, ${Math.round(residentBytesOf(gatewayPid()) / 2 ** 20)} MiB`)
     if (early === 0 && done >= memoryRequests / SCALE) early = residentBytesOf(gatewayPid())
   }
   const reference = { what: `bytes resident after ${memoryRequests / SCALE} of ${memoryRequests} requests`, value: early }

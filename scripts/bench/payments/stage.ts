@@ -9,7 +9,7 @@ import { deploymentPath, type LocalDeployment, openDeployment } from '../../loca
 import { type Family, openFamily } from '../../local/family.ts'
 import { type LocalKeys, openKeys } from '../../local/keys.ts'
 import { choosePorts, type Ports } from '../../local/ports.ts'
-import { gatewayUrlOf, planServices } from '../../local/services.ts'
+import { gatewayUrlOf, planServices, type ServicePlan } from '../../local/services.ts'
 import { openProvider } from '../../story/chapters.ts'
 import { until, World } from '../../story/world.ts'
 import { namedIn, treeOf } from './machine.ts'
@@ -17,6 +17,9 @@ import { registerNoOp } from './no-op-model.ts'
 import { type EscrowFacts, UNIT_PRICE } from './wallets.ts'
 
 const root = resolve(import.meta.dirname, '..', '..', '..')
+/** Between the three seconds of `npm start` and the hours that gas makes sensible. */
+export const SETTLE_AGE_SECONDS = 10
+
 /** A cooperative of its own in which inference costs nothing: chain, PostgreSQL, gateway, indexer and settler as processes. */
 export interface Stage extends AsyncDisposable {
   dir: string
@@ -100,10 +103,14 @@ async function startServices(options: {
     // The limits are per client address, and all buyers share one here.
     GRANARY_REQUESTS_PER_MINUTE: '10000000',
     GRANARY_RELAYS_PER_MINUTE: '100000',
-    ...(profile === null ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profile}` }),
   }
-  await family.start({ name: 'gateway', module: join(import.meta.dirname, 'gateway-main.ts'), env }).ready
-  await Promise.all([plans.indexer, plans.settler].map((plan) => family.start(plan).ready))
+  const profiled = (plan: ServicePlan): ServicePlan => {
+    if (profile === null) return plan
+    return { ...plan, env: { ...plan.env, NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${join(profile, plan.name)}` } }
+  }
+  await family.start(profiled({ name: 'gateway', module: join(import.meta.dirname, 'gateway-main.ts'), env })).ready
+  const settler = { ...plans.settler, env: { ...plans.settler.env, GRANARY_SETTLE_AGE_SECONDS: `${SETTLE_AGE_SECONDS}` } }
+  await Promise.all([plans.indexer, settler].map((plan) => family.start(profiled(plan)).ready))
 }
 
 /** One model that the no-op stands for, offered by a staked provider. */

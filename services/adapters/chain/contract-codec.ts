@@ -25,6 +25,8 @@ export interface ContractCodec {
   topicsOf(event: { contract: string; name: string; args: Readonly<Record<string, string>> }): (string | string[] | null)[]
   /** Null for a log that is not of our contracts' ABIs. */
   event(log: RpcLog): ChainEvent | null
+  /** What logs of these events begin with. */
+  firstTopicsOf(names: readonly string[]): string[]
   /** The typed error behind revert data; `data` is null where the node kept it to itself. */
   refusal(call: Call, answer: { data: string | null; cause?: unknown }): GranaryError
 }
@@ -54,6 +56,7 @@ export function openContractCodec(addresses: Readonly<Record<string, string>>): 
     callOf: (to, input) => callOf(known, { contract: names.get(to?.toLowerCase() ?? ''), input }),
     topicsOf: (event) => topicsOf(known, event),
     event: (log) => eventOf(known, log),
+    firstTopicsOf: (names) => firstTopicsOf(known, names),
     refusal: (call, answer) => refusalOf(known, { call, ...answer }),
   }
 }
@@ -112,6 +115,12 @@ function eventOf({ names, interfaces }: Known, log: RpcLog): ChainEvent | null {
     name: parsed.name,
     args: namedObject(parsed.fragment.inputs, parsed.args, jsonSafe),
   }
+}
+
+function firstTopicsOf({ interfaces }: Known, names: readonly string[]): string[] {
+  const topics = new Set<string>()
+  for (const one of interfaces.values()) one.forEachEvent(({ name, topicHash }) => names.includes(name) && topics.add(topicHash))
+  return [...topics]
 }
 
 /** The called contract's own errors first: a selector may mean something else elsewhere. */

@@ -76,7 +76,7 @@ function chainOf(parts: Parts): Chain {
       return head
     },
     block: async (number) => headOf(await rpc.send('eth_getBlockByNumber', [hex(number), false])),
-    events: (fromBlock, toBlock) => readEvents(parts, fromBlock, toBlock),
+    events: (fromBlock, toBlock, names) => readEvents(parts, { fromBlock, toBlock, names }),
     async find({ contract, name, args }, fromBlock, toBlock) {
       const filter = { address: codec.addressOf(contract), topics: codec.topicsOf({ contract, name, args }) }
       return eventsOf(codec, await rpc.send('eth_getLogs', [{ ...filter, fromBlock: hex(fromBlock), toBlock: hex(toBlock) }]))
@@ -118,12 +118,16 @@ function chainOf(parts: Parts): Chain {
 }
 
 /** The token's own events are left out: on a public chain they are everybody's. */
-async function readEvents({ rpc, codec, addresses }: Parts, fromBlock: number, toBlock: number): Promise<ChainEvent[]> {
+async function readEvents(
+  { rpc, codec, addresses }: Parts,
+  { fromBlock, toBlock, names }: { fromBlock: number; toBlock: number; names: readonly string[] | undefined },
+): Promise<ChainEvent[]> {
   const ours = Object.entries(addresses).flatMap(([name, address]) => (name === 'Token' ? [] : [address]))
+  const wanted = { address: ours, ...(names ? { topics: [codec.firstTopicsOf(names)] } : {}) }
   const events: ChainEvent[] = []
   for (let from = fromBlock; from <= toBlock; from += LOG_RANGE_BLOCKS) {
     const to = Math.min(from + LOG_RANGE_BLOCKS - 1, toBlock)
-    events.push(...eventsOf(codec, await rpc.send('eth_getLogs', [{ address: ours, fromBlock: hex(from), toBlock: hex(to) }])))
+    events.push(...eventsOf(codec, await rpc.send('eth_getLogs', [{ ...wanted, fromBlock: hex(from), toBlock: hex(to) }])))
   }
   return events.sort((left, right) => left.block - right.block || left.logIndex - right.logIndex)
 }

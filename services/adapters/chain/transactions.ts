@@ -60,8 +60,9 @@ async function nextNonce({ rpc, wallet }: Sender, sent: SignedTransaction | null
 
 async function sign(sender: Sender, { call, nonce }: { call: Call; nonce: number }): Promise<SignedTransaction> {
   const { rpc, wallet, chainId } = sender
+  const request = requestOf(sender, call)
   const [estimated, fees, balance] = await Promise.all([
-    estimate(sender, call),
+    estimate(sender, call, request),
     currentFees(rpc),
     rpc.send('eth_getBalance', [wallet.address, 'latest']),
   ])
@@ -69,7 +70,7 @@ async function sign(sender: Sender, { call, nonce }: { call: Call; nonce: number
   const required = gasLimit * fees.maxFeePerGas
   const available = BigInt(String(balance))
   if (available < required) throw unfunded(wallet.address, { required: required.toString(), available: available.toString() })
-  const { to, data } = requestOf(sender, call)
+  const { to, data } = request
   const raw = await wallet.signTransaction({ type: 2, chainId, to, data, nonce, gasLimit, ...fees })
   return { raw, hash: keccak256(raw), nonce }
 }
@@ -78,9 +79,9 @@ function requestOf({ codec, wallet }: Sender, call: Call) {
   return { from: wallet.address, to: codec.addressOf(call.contract), data: codec.encode(call) }
 }
 
-async function estimate(sender: Sender, call: Call): Promise<bigint> {
+async function estimate(sender: Sender, call: Call, request = requestOf(sender, call)): Promise<bigint> {
   const { rpc, codec } = sender
-  const answer = await rpc.ask('eth_estimateGas', [requestOf(sender, call), 'pending'])
+  const answer = await rpc.ask('eth_estimateGas', [request, 'pending'])
   if (answer.ok) return BigInt(String(answer.result))
   const { refusal, cause } = answer
   if (refusal.reverted) throw codec.refusal(call, { data: refusal.data, cause })

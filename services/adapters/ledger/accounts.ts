@@ -39,7 +39,7 @@ export interface ReservedRow {
 }
 
 export const RESERVED_SUMS = `SELECT coalesce(sum(max), 0) AS account_reserved, coalesce(sum(max) FILTER (WHERE key = $2), 0) AS key_reserved
-  FROM requests WHERE account_id = $1 AND state IN ('RESERVED', 'DISPATCHED')`
+  FROM reservations WHERE account_id = $1`
 
 /** The one writer of an account; whoever needs several takes them in id order. */
 export async function lockAccount(query: Query, accountId: string): Promise<AccountRow | null> {

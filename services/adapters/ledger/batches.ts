@@ -33,6 +33,10 @@ export async function lockAccountsOf(query: Query, batch: BatchRecord): Promise<
   await query('SELECT FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE', [ids])
 }
 
+export function requestsOf({ rows }: Pick<BatchRecord, 'rows'>): string[] {
+  return rows.flatMap(({ requestIds }) => requestIds)
+}
+
 export function batchOf({ batch_id, collector, lanes, rows, leaves, raw, transaction_hash, nonce }: BatchRecord): StoredBatch {
   const signed = raw !== null && transaction_hash !== null && nonce !== null
   return {

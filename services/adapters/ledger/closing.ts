@@ -1,6 +1,7 @@
 import { GranaryError } from '../../core/errors.ts'
 import type { BatchOutcome } from '../../core/ports.ts'
-import { type BatchRecord, lockAccountsOf, lockBatch } from './batches.ts'
+import { textArray } from './arrays.ts'
+import { type BatchRecord, lockAccountsOf, lockBatch, requestsOf } from './batches.ts'
 import { laneOf } from './candidates.ts'
 import { ledgerAccount } from './committing.ts'
 import type { Query } from './database.ts'
@@ -58,9 +59,9 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
 
 async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<Judged[]> {
   const { rows } = await query<BatchedRequest>(
-    `SELECT q.request_id, q.account_id, q.key, q.model_id, q.provider, q.purpose, q.charged, c.served_at
-     FROM requests q JOIN receipts c USING (request_id) WHERE q.batch_id = $1 ORDER BY q.account_id, c.sequence`,
-    [batch.batch_id],
+    `SELECT request_id, account_id, key, model_id, provider, purpose, charged, served_at
+     FROM unsettled WHERE request_id = ANY($2) AND batch_id = $1 ORDER BY account_id, sequence`,
+    [batch.batch_id, textArray(requestsOf(batch))],
   )
   const rowOf = new Map(batch.rows.flatMap((row, index) => row.requestIds.map((requestId) => [requestId, index] as const)))
   const laneIndex = new Map(batch.lanes.map((lane, index) => [laneOf({ ...lane, model_id: lane.modelId }), index]))
@@ -108,13 +109,24 @@ function checkGross(applied: readonly Judged[], { lanes, batchId }: BatchOutcome
 
 async function writeFates(query: Query, requests: readonly Judged[]): Promise<void> {
   await query(
-    `UPDATE requests q SET state = f.state::request_state, reason = f.reason, batch_id = CASE WHEN f.state = 'FINAL' THEN q.batch_id END
-     FROM unnest($1::text[], $2::text[], $3::text[]) AS f(request_id, state, reason) WHERE q.request_id = f.request_id`,
-    [requests.map(({ request_id }) => request_id), requests.map(({ state }) => state), requests.map(({ reason }) => reason)],
+    `WITH fate AS MATERIALIZED (
+       SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS f(request_id, state, reason)
+     ), waiting AS (
+       UPDATE unsettled u SET batch_id = NULL FROM fate f WHERE u.request_id = f.request_id AND f.state = 'COMMITTED'
+     ), ended AS (
+       DELETE FROM unsettled u USING fate f WHERE u.request_id = f.request_id AND f.state <> 'COMMITTED'
+     )
+     UPDATE requests q SET state = f.state::request_state, reason = f.reason, batch_id = CASE WHEN f.state = 'FINAL' THEN q.batch_id END
+     FROM fate f WHERE q.request_id = f.request_id`,
+    [
+      textArray(requests.map(({ request_id }) => request_id)),
+      textArray(requests.map(({ state }) => state)),
+      textArray(requests.map(({ reason }) => reason)),
+    ],
   )
 }
 
-/** What can never be credited is not the payer's debt: entries reversed, sums lowered. */
+/** What can never be credited is not the payer's debt: postings against its entries, sums lowered. */
 export async function giveBack(query: Query, requestIds: readonly string[]): Promise<void> {
   if (requestIds.length === 0) return
   await book(query, { requestIds, sign: -1 })
@@ -129,7 +141,7 @@ export async function chargeAgain(query: Query, requestIds: readonly string[]): 
 async function book(query: Query, { requestIds, sign }: { requestIds: readonly string[]; sign: 1 | -1 }): Promise<void> {
   if (requestIds.length === 0) return
   await query(
-    `INSERT INTO entries (request_id, ledger_account, amount)
+    `INSERT INTO postings (request_id, ledger_account, amount)
      SELECT q.request_id, e.ledger_account, e.amount FROM requests q CROSS JOIN LATERAL (VALUES
        ('account:' || q.account_id, -q.charged * $2::int), ('lane:' || q.model_id || ':' || q.provider, q.charged * $2::int)
      ) AS e(ledger_account, amount) WHERE q.request_id = ANY($1) AND q.charged > 0`,
@@ -164,7 +176,7 @@ async function writeSplit(query: Query, { batch, outcome }: { batch: BatchRecord
   })
   const moved = entries.filter(({ amount }) => amount !== 0n)
   await query(
-    'INSERT INTO entries (batch_id, ledger_account, amount) SELECT $1, e.account, e.amount FROM unnest($2::text[], $3::numeric[]) AS e(account, amount)',
+    'INSERT INTO postings (batch_id, ledger_account, amount) SELECT $1, e.account, e.amount FROM unnest($2::text[], $3::numeric[]) AS e(account, amount)',
     [batch.batch_id, moved.map(({ account }) => account), moved.map(({ amount }) => amount.toString())],
   )
 }

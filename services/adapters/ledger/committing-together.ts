@@ -1,6 +1,6 @@
 import { structHashOf } from '../../core/messages.ts'
 import type { Committed, Delivery, JobReceipt } from '../../core/ports.ts'
-import { arrayOf } from './arrays.ts'
+import { bytesArray, textArray } from './arrays.ts'
 import type { Query } from './database.ts'
 import type { ReceiptHead, ReceiptHeads } from './receipt-heads.ts'
 import type { RunningRequests } from './running-requests.ts'
@@ -26,7 +26,7 @@ export interface Charging {
 const ATTEMPTS = 2
 
 /**
- * Commits in one call (prisma/migrations/0002_group_commit). Receipts are chained and signed before any lock is taken, on the
+ * Commits in one call (prisma/migrations/0008_hot_path). Receipts are chained and signed before any lock is taken, on the
  * heads that this process knows; undefined for what has to be done alone.
  */
 export async function commitTogether(charging: Charging, deliveries: readonly Delivery[]): Promise<(Charged | undefined)[]> {
@@ -91,8 +91,8 @@ async function write({ query, heads, running }: Charging, placed: readonly Place
   return committed
 }
 
-function columnsOf(placed: readonly Placed[]): string[] {
-  const of = (column: (one: Placed) => string | null) => arrayOf(placed.map(column))
+function columnsOf(placed: readonly Placed[]): Buffer[] {
+  const of = (column: (one: Placed) => string) => textArray(placed.map(column))
   return [
     of(({ delivery }) => delivery.requestId),
     of(({ accountId }) => accountId),
@@ -107,17 +107,13 @@ function columnsOf(placed: readonly Placed[]): string[] {
     of(({ delivery }) => `${delivery.receipt.servedAt}`),
     of(({ delivery }) => receiptJson(delivery.receipt)),
     of(({ delivery }) => delivery.providerSignature),
-    of(({ delivery, committed }) => hexOf(storedAnswerOf(delivery, committed.answer))),
+    bytesArray(placed.map(({ delivery, committed }) => storedAnswerOf(delivery, committed.answer))),
   ]
 }
 
 /** What a repeat of the request will be answered with. */
 export function storedAnswerOf({ sealAnswer }: Delivery, answer: Uint8Array): Uint8Array | null {
   return sealAnswer ? sealAnswer(answer) : null
-}
-
-function hexOf(bytes: Uint8Array | null): string | null {
-  return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }
 
 export function receiptJson(receipt: JobReceipt): string {

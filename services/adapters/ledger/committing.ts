@@ -150,7 +150,7 @@ function checkDelivery(request: OpenRequest, { requestId, charged, receipt }: De
   }
 }
 
-/** Receipt, charge, double entry and the account's new head, in one statement. */
+/** Receipt, charge and the account's new head, in one statement. The charged request is the double entry (view `entries`). */
 async function write(
   query: Query,
   done: { account: AccountRow; request: OpenRequest; delivery: Delivery; committed: Committed; answer: Uint8Array | null },
@@ -160,15 +160,20 @@ async function write(
   const { account_id: accountId } = account
   await query(
     `WITH charge AS (
-       UPDATE requests SET state = 'COMMITTED', charged = $2, provider = $3, answer = $4, reason = NULL WHERE request_id = $1
+       UPDATE requests SET state = 'COMMITTED', charged = $2, provider = $3, reason = NULL WHERE request_id = $1 RETURNING reserved_at
+     ), ended AS (
+       DELETE FROM reservations WHERE account_id = $5 AND request_id = $1
+     ), owed AS (
+       INSERT INTO unsettled (request_id, account_id, key, sequence, head, model_id, provider, purpose, charged, served_at)
+       VALUES ($1, $5, $12, $6, $8, $14, $3, $15, $2, $9)
+     ), answer AS (
+       INSERT INTO answers (request_id, reserved_at, answer) SELECT $1, reserved_at, $4::bytea FROM charge WHERE $4::bytea IS NOT NULL
      ), receipt AS (
        INSERT INTO receipts (request_id, account_id, sequence, previous_head, head, served_at, receipt, provider_signature)
        VALUES ($1, $5, $6, $7, $8, $9, $10::jsonb, $11)
      ), spending AS (
        INSERT INTO keys (account_id, key, spent) VALUES ($5, $12, $2 + $13)
        ON CONFLICT (account_id, key) DO UPDATE SET spent = greatest(keys.spent, keys.chain_spent, $13) + $2
-     ), entry AS (
-       INSERT INTO entries (request_id, ledger_account, amount) VALUES ($1, $14, -$2::numeric), ($1, $15, $2)
      )
      UPDATE accounts SET charged = greatest(charged, chain_charged) + $2, sequence = $6, head = $8 WHERE account_id = $5`,
     [
@@ -185,8 +190,8 @@ async function write(
       providerSignature,
       request.key,
       request.key === account.payer ? account.chain_own_spent : '0',
-      ledgerAccount.payer(accountId),
-      ledgerAccount.lane(receipt.modelId, receipt.provider),
+      receipt.modelId,
+      receipt.purpose,
     ],
   )
 }

@@ -37,9 +37,9 @@ export async function draftBatch(query: Query, options: Options): Promise<BatchD
 /** Locks in id order, then looks again: what was committed meanwhile is in. */
 async function lockAccountsToSettle(query: Query, { collector, servedBefore }: Options): Promise<Map<string, AccountRow>> {
   const { rows: found } = await query<{ account_id: string }>(
-    `SELECT q.account_id FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
-     WHERE a.collector = $1 AND q.state = 'COMMITTED' AND c.served_at < $2
-     GROUP BY q.account_id ORDER BY min(c.served_at), q.account_id LIMIT $3`,
+    `SELECT u.account_id FROM unsettled u JOIN accounts a USING (account_id)
+     WHERE a.collector = $1 AND u.batch_id IS NULL AND u.served_at < $2
+     GROUP BY u.account_id ORDER BY min(u.served_at), u.account_id LIMIT $3`,
     [collector, servedBefore, MAX_RECEIPTS],
   )
   if (found.length === 0) return new Map()
@@ -56,8 +56,8 @@ async function settleableKeys(query: Query, accounts: ReadonlyMap<string, Accoun
     `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from FROM keys k
      JOIN accounts a USING (account_id)
      CROSS JOIN LATERAL (SELECT CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END AS from) f
-     CROSS JOIN LATERAL (SELECT coalesce(sum(charged), 0) AS unsettled, count(*) FILTER (WHERE state = 'BATCHED') AS batched
-       FROM requests q WHERE q.account_id = k.account_id AND q.key = k.key AND q.state IN ('COMMITTED', 'BATCHED')) u
+     JOIN (SELECT account_id, key, sum(charged) AS unsettled, count(batch_id) AS batched FROM unsettled GROUP BY account_id, key) u
+       USING (account_id, key)
      WHERE k.account_id = ANY($1) AND k.signature IS NOT NULL AND (k.key = a.payer OR k.chain_cap IS NOT NULL)
        AND u.batched = 0 AND f.from + u.unsettled = k.spent`,
     [[...accounts.keys()]],
@@ -73,11 +73,9 @@ async function candidatesOf(query: Query, { servedBefore }: Options, funds: Read
   if (funds.size === 0) return []
   const keys = [...funds.values()]
   const { rows } = await query<Candidate>(
-    `SELECT q.request_id, q.account_id, q.key, q.model_id, q.provider, q.purpose, q.charged, c.served_at, c.head
-     FROM unnest($1::text[], $2::text[]) AS k(account_id, key)
-     JOIN requests q ON q.account_id = k.account_id AND q.key = k.key AND q.state = 'COMMITTED'
-     JOIN receipts c USING (request_id)
-     WHERE c.served_at < $3 ORDER BY c.served_at, q.account_id, c.sequence LIMIT $4`,
+    `SELECT request_id, account_id, key, model_id, provider, purpose, charged, served_at, head
+     FROM unnest($1::text[], $2::text[]) AS k(account_id, key) JOIN unsettled USING (account_id, key)
+     WHERE batch_id IS NULL AND served_at < $3 ORDER BY served_at, account_id, sequence LIMIT $4`,
     [keys.map(({ account_id }) => account_id), keys.map(({ key }) => key), servedBefore, MAX_RECEIPTS],
   )
   return rows

@@ -46,8 +46,8 @@ export async function progressLeftBy(
   { owner, reservedBefore, limit }: { owner: string; reservedBefore: number; limit: number },
 ): Promise<Progress[]> {
   const { rows } = await query<ProgressRow>(
-    `SELECT p.* FROM stream_progress p JOIN requests q USING (request_id)
-     WHERE q.owner = $1 AND q.state IN ('RESERVED', 'DISPATCHED') AND q.reserved_at < $2 ORDER BY p.request_id LIMIT $3`,
+    `SELECT p.* FROM stream_progress p JOIN reservations r USING (request_id) JOIN requests q USING (request_id)
+     WHERE r.owner = $1 AND q.reserved_at < $2 ORDER BY p.request_id LIMIT $3`,
     [owner, reservedBefore, limit],
   )
   return rows.map(progressOf)
@@ -84,7 +84,11 @@ async function extend(query: Query, { requestId, max, voucher }: Extension, now:
   if (refusal) return refusal
   const reached = account.limited ? await budgetReached(query, { ...of, max: more }, now) : null
   if (reached) return { ok: false, reason: 'limited', reached }
-  await query('UPDATE requests SET max = $2 WHERE request_id = $1', [requestId, max])
+  await query(
+    `WITH grown AS (UPDATE requests SET max = $2 WHERE request_id = $1)
+     UPDATE reservations SET max = $2 WHERE account_id = $3 AND request_id = $1`,
+    [requestId, max, of.accountId],
+  )
   return { ok: true, reserved: max }
 }
 

@@ -76,8 +76,8 @@ async function lookAtLimits(
   // A statement of its own: it must see what was committed while the lock was waited for.
   const { rows } = await query<LimitRow & { running: string; reserved: string }>(
     `SELECT l.*, r.* FROM spending_limits l CROSS JOIN LATERAL (
-       SELECT count(*) AS running, coalesce(sum(q.max), 0) AS reserved FROM requests q
-       WHERE q.account_id = $1 AND q.state IN ('RESERVED', 'DISPATCHED') AND l.key IN ('', q.key)) r
+       SELECT count(*) AS running, coalesce(sum(q.max), 0) AS reserved FROM reservations q
+       WHERE q.account_id = $1 AND l.key IN ('', q.key)) r
      WHERE l.account_id = $1 AND l.key IN ('', $2) ORDER BY l.key DESC`,
     [accountId, key],
   )

@@ -68,8 +68,8 @@ export function openOwnership(
       for (const owner of await ownersBefore(reservedBefore)) {
         const left = await ofTheDead(owner, (under) =>
           under<{ released: number }>(
-            `SELECT release_requests(array_agg(request_id), 'gateway.gone') AS released FROM requests
-             WHERE owner = $1 AND state IN ('RESERVED', 'DISPATCHED') AND reserved_at < $2`,
+            `SELECT release_requests(array_agg(request_id), 'gateway.gone') AS released
+             FROM reservations r JOIN requests q USING (request_id) WHERE r.owner = $1 AND q.reserved_at < $2`,
             [owner, reservedBefore],
           ),
         )
@@ -81,8 +81,8 @@ export function openOwnership(
 
   async function ownersBefore(reservedBefore: number): Promise<string[]> {
     const { rows } = await query<{ owner: string }>(
-      `SELECT DISTINCT owner FROM requests WHERE state IN ('RESERVED', 'DISPATCHED') AND reserved_at < $1
-         AND NOT starts_with(owner, '${PAYMENTS}') LIMIT ${MOST_OWNERS}`,
+      `SELECT DISTINCT r.owner FROM reservations r JOIN requests q USING (request_id)
+       WHERE q.reserved_at < $1 AND NOT starts_with(r.owner, '${PAYMENTS}') LIMIT ${MOST_OWNERS}`,
       [reservedBefore],
     )
     return rows.map(({ owner }) => owner)

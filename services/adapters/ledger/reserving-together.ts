@@ -1,5 +1,5 @@
 import type { Reservation, Reserved } from '../../core/ports.ts'
-import { arrayOf } from './arrays.ts'
+import { textArray } from './arrays.ts'
 import type { Query } from './database.ts'
 
 export interface Asked {
@@ -10,7 +10,7 @@ export interface Asked {
 
 const OK: Reserved = { ok: true }
 
-/** Reserves what certainly fits, in one call (prisma/migrations/0002_group_commit); undefined for what has to be judged alone. */
+/** Reserves what certainly fits, in one call (prisma/migrations/0008_hot_path); undefined for what has to be judged alone. */
 export async function reserveTogether(query: Query, asked: readonly Asked[]): Promise<(Reserved | undefined)[]> {
   const { rows } = await query<{ request_id: string }>(
     'SELECT reserve_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS request_id',
@@ -20,8 +20,9 @@ export async function reserveTogether(query: Query, asked: readonly Asked[]): Pr
   return asked.map(({ reservation }) => (reserved.delete(reservation.requestId) ? OK : undefined))
 }
 
-function columnsOf(asked: readonly Asked[]): string[] {
-  const of = (column: (reservation: Reservation) => string | null) => arrayOf(asked.map(({ reservation }) => column(reservation)))
+function columnsOf(asked: readonly Asked[]): Buffer[] {
+  const of = (column: (reservation: Reservation) => string | null) =>
+    textArray(asked.map(({ reservation }) => column(reservation)))
   return [
     of(({ requestId }) => requestId),
     of(({ accountId }) => accountId),
@@ -36,7 +37,7 @@ function columnsOf(asked: readonly Asked[]): string[] {
     of(({ max }) => max.toString()),
     of(({ owner }) => owner),
     of(({ dispatched }) => (dispatched ? 'DISPATCHED' : 'RESERVED')),
-    arrayOf(asked.map(({ now }) => `${now}`)),
+    textArray(asked.map(({ now }) => `${now}`)),
     of(({ voucher }) => voucher?.ceiling.toString() ?? null),
     of(({ voucher }) => voucher?.usageHead ?? null),
     of(({ voucher }) => voucher?.signature ?? null),

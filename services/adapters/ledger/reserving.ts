@@ -52,8 +52,7 @@ export function openReservations(
 
     async releaseLeftovers(owner) {
       const { rows } = await query<{ released: number }>(
-        `SELECT release_requests(array_agg(request_id), 'gateway.restarted') AS released FROM requests
-         WHERE owner = $1 AND state IN ('RESERVED', 'DISPATCHED')`,
+        `SELECT release_requests(array_agg(request_id), 'gateway.restarted') AS released FROM reservations WHERE owner = $1`,
         [owner],
       )
       return rows[0]?.released ?? 0
@@ -61,7 +60,8 @@ export function openReservations(
 
     async request(requestId) {
       const { rows } = await query<StoredRow>(
-        'SELECT request_id, state, body_hash, charged, answer, reason FROM requests WHERE request_id = $1',
+        `SELECT request_id, state, body_hash, charged, answer, reason FROM requests LEFT JOIN answers USING (request_id)
+         WHERE request_id = $1`,
         [requestId],
       )
       return rows[0] ? storedOf(rows[0]) : null
@@ -80,10 +80,8 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
        e.charged AS earlier_charged, e.answer AS earlier_answer, e.reason AS earlier_reason
      FROM (${RESERVED_SUMS}) s
      LEFT JOIN keys k ON k.account_id = $1 AND k.key = $2
-     LEFT JOIN LATERAL (SELECT * FROM (
-         SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND state <> 'RELEASED'
-         UNION ALL SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND state = 'RELEASED'
-       ) both_kinds ORDER BY state = 'RELEASED', reserved_at DESC LIMIT 1) e ON true`,
+     LEFT JOIN LATERAL (SELECT q.*, a.answer FROM requests q LEFT JOIN answers a USING (request_id)
+       WHERE q.account_id = $1 AND q.idempotency_key = $3 ORDER BY q.released <> '', q.reserved_at DESC LIMIT 1) e ON true`,
     [accountId, key, idempotencyKey],
   )
   const row = rows[0]
@@ -141,14 +139,18 @@ async function insert(query: Query, reservation: Reservation, now: number): Prom
     reservation
   const state = reservation.dispatched ? 'DISPATCHED' : 'RESERVED'
   const { rowCount } = await query(
-    `INSERT INTO requests (request_id, account_id, key, idempotency_key, body_hash, model_id, provider, purpose, units, unit_price, max,
+    `WITH requested AS (
+     INSERT INTO requests (request_id, account_id, key, idempotency_key, body_hash, model_id, provider, purpose, units, unit_price, max,
        owner, reserved_at, state)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
      ON CONFLICT (request_id) DO UPDATE SET key = excluded.key, model_id = excluded.model_id, provider = excluded.provider,
        purpose = excluded.purpose, units = excluded.units, unit_price = excluded.unit_price, max = excluded.max,
-       owner = excluded.owner, reserved_at = excluded.reserved_at, state = excluded.state, reason = NULL
+       owner = excluded.owner, reserved_at = excluded.reserved_at, state = excluded.state, released = '', reason = NULL
      WHERE requests.state = 'RELEASED' AND requests.account_id = excluded.account_id
-       AND requests.idempotency_key = excluded.idempotency_key AND requests.body_hash = excluded.body_hash`,
+       AND requests.idempotency_key = excluded.idempotency_key AND requests.body_hash = excluded.body_hash
+     RETURNING request_id, account_id, key, max, owner
+     )
+     INSERT INTO reservations (request_id, account_id, key, max, owner) SELECT * FROM requested`,
     [requestId, accountId, key, idempotencyKey, bodyHash, modelId, provider, purpose, units, unitPrice, max, owner, now, state],
   )
   if (rowCount !== 1) throw new GranaryError('internal', 'The request id is taken.', { requestId })

@@ -4,12 +4,10 @@ import type { Database } from './database.ts'
 /** What lies sealed in the database: stored answers, until they are forgotten, deliveries, until they are paid, and the private keys behind API keys. */
 export function openSealed({ query }: Database): SealedLedger & Pick<SellingLedger, 'forgetAnswers'> {
   return {
-    // A request's row is touched without its account's lock: nothing that a charge depends on changes.
     async forgetAnswers({ reservedBefore, limit }) {
       const { rowCount } = await query(
-        `UPDATE requests SET answer = NULL WHERE request_id IN (
-           SELECT request_id FROM requests WHERE answer IS NOT NULL AND reserved_at < $1 ORDER BY reserved_at LIMIT $2
-           FOR UPDATE SKIP LOCKED)`,
+        `DELETE FROM answers WHERE request_id IN (
+           SELECT request_id FROM answers WHERE reserved_at < $1 ORDER BY reserved_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
         [reservedBefore, limit],
       )
       return rowCount ?? 0
@@ -50,8 +48,8 @@ export function openSealed({ query }: Database): SealedLedger & Pick<SellingLedg
 
     async answersNotUnder(prefix) {
       const { rows } = await query<{ count: string; last: string | null }>(
-        `SELECT count(*) AS count, max(reserved_at) AS last FROM requests
-         WHERE answer IS NOT NULL AND substring(answer FROM 1 FOR $2::int) <> $1`,
+        `SELECT count(*) AS count, max(reserved_at) AS last FROM answers
+         WHERE substring(answer FROM 1 FOR $2::int) <> $1`,
         [prefix, prefix.length],
       )
       return { count: Number(rows[0]?.count ?? 0), lastReservedAt: rows[0]?.last ? Number(rows[0].last) : null }

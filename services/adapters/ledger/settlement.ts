@@ -1,6 +1,7 @@
 import { GranaryError } from '../../core/errors.ts'
 import type { BatchDraft, SettlementLedger } from '../../core/ports.ts'
-import { type BatchRecord, batchOf, lockAccountsOf, lockBatch } from './batches.ts'
+import { textArray } from './arrays.ts'
+import { type BatchRecord, batchOf, lockAccountsOf, lockBatch, requestsOf } from './batches.ts'
 import { closeBatch } from './closing.ts'
 import type { Database, Query } from './database.ts'
 import { draftBatch } from './drafting.ts'
@@ -44,9 +45,11 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
         if (batch.state === 'DROPPED') return
         if (batch.state === 'FINAL') throw new GranaryError('internal', 'A final batch cannot be dropped.', { batchId })
         await lockAccountsOf(under, batch)
-        await under(`UPDATE requests SET state = 'COMMITTED', batch_id = NULL, reason = 'batch.dropped' WHERE batch_id = $1`, [
-          batchId,
-        ])
+        await under(
+          `WITH unsettled AS (UPDATE unsettled SET batch_id = NULL WHERE request_id = ANY($2) AND batch_id = $1)
+           UPDATE requests SET state = 'COMMITTED', batch_id = NULL, reason = 'batch.dropped' WHERE request_id = ANY($2) AND batch_id = $1`,
+          [batchId, requestsOf(batch)],
+        )
         await under(`UPDATE batches SET state = 'DROPPED' WHERE batch_id = $1`, [batchId])
       }),
 
@@ -65,10 +68,9 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
 
     async exposure(collector) {
       const { rows } = await query<{ requests: string; amount: string; oldest: string | null; at_risk: string }>(
-        `SELECT count(*) AS requests, coalesce(sum(q.charged), 0) AS amount, min(c.served_at) AS oldest,
-           coalesce(sum(q.charged) FILTER (WHERE q.state = 'COMMITTED' AND ${AT_RISK}), 0) AS at_risk
-         FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
-         WHERE a.collector = $1 AND q.state IN ('COMMITTED', 'BATCHED') AND q.charged > 0`,
+        `SELECT count(*) AS requests, coalesce(sum(u.charged), 0) AS amount, min(u.served_at) AS oldest,
+           coalesce(sum(u.charged) FILTER (WHERE u.batch_id IS NULL AND ${AT_RISK}), 0) AS at_risk
+         FROM unsettled u JOIN accounts a USING (account_id) WHERE a.collector = $1 AND u.charged > 0`,
         [collector],
       )
       const { requests = '0', amount = '0', oldest = null, at_risk: atRisk = '0' } = rows[0] ?? {}
@@ -84,17 +86,18 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
 
 async function store(query: Query, { batchId, collector, lanes, rows, leaves }: BatchDraft): Promise<void> {
   const asText = (_: string, part: unknown) => (typeof part === 'bigint' ? part.toString() : part)
-  await query(`INSERT INTO batches (batch_id, collector, lanes, rows, leaves) VALUES ($1, $2, $3::jsonb, $4::jsonb, $5)`, [
+  await query(`INSERT INTO batches (batch_id, collector, lanes, rows, leaves) VALUES ($1, $2, $3::json, $4::json, $5::json)`, [
     batchId,
     collector,
     JSON.stringify(lanes),
     JSON.stringify(rows, asText),
-    leaves,
+    JSON.stringify(leaves),
   ])
   const requestIds = rows.flatMap((row) => row.requestIds)
   const { rowCount } = await query(
-    `UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL WHERE request_id = ANY($2) AND state = 'COMMITTED'`,
-    [batchId, requestIds],
+    `WITH unsettled AS (UPDATE unsettled SET batch_id = $1 WHERE request_id = ANY($2) AND batch_id IS NULL)
+     UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL WHERE request_id = ANY($2) AND state = 'COMMITTED'`,
+    [batchId, textArray(requestIds)],
   )
   if (rowCount !== requestIds.length) throw new GranaryError('internal', 'A receipt would be in two batches.', { batchId })
 }

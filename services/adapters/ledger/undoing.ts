@@ -1,6 +1,6 @@
 import { keccak256 } from 'ethers'
 import { GranaryError } from '../../core/errors.ts'
-import { lockAccountsOf, lockBatch } from './batches.ts'
+import { lockAccountsOf, lockBatch, requestsOf } from './batches.ts'
 import { chargeAgain, giveBack } from './closing.ts'
 import type { Query } from './database.ts'
 
@@ -12,8 +12,8 @@ export async function expire(
   { collector, servedBefore }: { collector: string; servedBefore: number },
 ): Promise<number> {
   const { rows } = await query<{ request_id: string; account_id: string }>(
-    `SELECT q.request_id, q.account_id FROM requests q JOIN receipts c USING (request_id) JOIN accounts a ON a.account_id = q.account_id
-     WHERE a.collector = $1 AND q.state = 'COMMITTED' AND c.served_at < $2 ORDER BY c.served_at LIMIT $3`,
+    `SELECT u.request_id, u.account_id FROM unsettled u JOIN accounts a USING (account_id)
+     WHERE a.collector = $1 AND u.batch_id IS NULL AND u.served_at < $2 ORDER BY u.served_at LIMIT $3`,
     [collector, servedBefore, MAX_EXPIRED],
   )
   if (rows.length === 0) return 0
@@ -22,7 +22,12 @@ export async function expire(
   ])
   // Between the look and the lock a batch may have taken some.
   const voided = await query<{ request_id: string }>(
-    `UPDATE requests SET state = 'VOIDED', reason = 'Expired' WHERE request_id = ANY($1) AND state = 'COMMITTED' RETURNING request_id`,
+    `WITH voided AS (
+       UPDATE requests SET state = 'VOIDED', reason = 'Expired' WHERE request_id = ANY($1) AND state = 'COMMITTED' RETURNING request_id
+     ), ended AS (
+       DELETE FROM unsettled u USING voided v WHERE u.request_id = v.request_id
+     )
+     SELECT request_id FROM voided`,
     [rows.map(({ request_id }) => request_id)],
   )
   await giveBack(
@@ -42,11 +47,11 @@ export async function reopenBatch(query: Query, batchId: string): Promise<void> 
   if (batch.state !== 'FINAL') throw new GranaryError('internal', 'Only a final batch can be opened again.', { batchId })
   await lockAccountsOf(query, batch)
   await query(
-    `INSERT INTO entries (batch_id, ledger_account, amount)
-     SELECT batch_id, ledger_account, -sum(amount) FROM entries WHERE batch_id = $1 GROUP BY batch_id, ledger_account HAVING sum(amount) <> 0`,
+    `INSERT INTO postings (batch_id, ledger_account, amount)
+     SELECT batch_id, ledger_account, -sum(amount) FROM postings WHERE batch_id = $1 GROUP BY batch_id, ledger_account HAVING sum(amount) <> 0`,
     [batchId],
   )
-  const requestIds = batch.rows.flatMap((row) => row.requestIds)
+  const requestIds = requestsOf(batch)
   const voided = await query<{ request_id: string }>(
     `SELECT request_id FROM requests WHERE request_id = ANY($1) AND state = 'VOIDED'`,
     [requestIds],
@@ -56,8 +61,14 @@ export async function reopenBatch(query: Query, batchId: string): Promise<void> 
     voided.rows.map(({ request_id }) => request_id),
   )
   await query(
-    `UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL
-     WHERE request_id = ANY($2) AND (state IN ('COMMITTED', 'VOIDED') OR (state = 'FINAL' AND batch_id = $1))`,
+    `WITH again AS (
+       UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL
+       WHERE request_id = ANY($2) AND (state IN ('COMMITTED', 'VOIDED') OR (state = 'FINAL' AND batch_id = $1)) RETURNING *
+     )
+     INSERT INTO unsettled (request_id, account_id, key, sequence, head, model_id, provider, purpose, charged, served_at, batch_id)
+     SELECT q.request_id, q.account_id, q.key, c.sequence, c.head, q.model_id, q.provider, q.purpose, q.charged, c.served_at, q.batch_id
+     FROM again q JOIN receipts c USING (request_id)
+     ON CONFLICT (request_id) DO UPDATE SET batch_id = excluded.batch_id`,
     [batchId, requestIds],
   )
   // Another transaction than the stored one may have executed the batch: what waits is what is stored.

@@ -44,6 +44,9 @@ export function chainConformance(name: string, open: () => Promise<ChainWorld>):
       const registered = events.find((event) => event.name === 'ProviderRegistered')
       expect(registered).toMatchObject({ contract: 'ProviderRegistry', block: outcome.block, transaction: outcome.hash })
       expect(registered?.args).toMatchObject({ operator: world.first.sender, name: 'alpha' })
+      const named = (...names: string[]) => world.reader.events(before.number + 1, outcome.block, names)
+      expect(await named('DatasetWithdrawn', 'ProviderRegistered')).toEqual([registered])
+      expect(await named('DatasetWithdrawn')).toEqual([])
       expect(JSON.parse(JSON.stringify(events))).toEqual(events)
     })
 
