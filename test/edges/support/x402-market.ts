@@ -245,10 +245,15 @@ function configOf(of: Pick<GatewayConfig, 'deployment' | 'rpcUrl' | 'collector' 
 }
 
 /** A cheaper provider beside the first. */
-export async function hireCheaper({ market, workshop, ledger }: X402Market, unitPrice: bigint): Promise<string> {
+export async function hireCheaper({ market, workshop, send }: X402Market, unitPrice: bigint): Promise<string> {
   await offer(market.payer, market.modelId, unitPrice)
   const provider = market.payer.sender ?? ''
-  await expect.poll(async () => (await ledger.models()).at(0)?.offers.length, { timeout: 20_000 }).toBe(2)
+  // The gateway looks at its catalog again only now and then.
+  const offers = async () => {
+    const [model] = (await send({ method: 'GET', path: '/v1/models' })).json.models as { offers: unknown[] }[]
+    return model?.offers.length
+  }
+  await expect.poll(offers, { timeout: 20_000 }).toBe(2)
   workshop.hire(provider, market.modelId)
   return provider
 }
