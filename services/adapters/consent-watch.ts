@@ -1,7 +1,8 @@
 import { setTimeout } from 'node:timers/promises'
+import type { Head } from '../core/chain-records.ts'
 import { explanations, isHeadFresh, type ServableReason, servableReasons } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
-import type { Chain, Head } from '../core/ports.ts'
+import type { Chain } from '../core/ports.ts'
 import type { Log } from './log.ts'
 
 export interface ConsentQuery {

@@ -1,6 +1,6 @@
 import { AbiCoder, keccak256 } from 'ethers'
 import { digestOf, signerOf, type Verifier } from './messages.ts'
-import type { AccountConfig, KeyStanding, Voucher } from './ports.ts'
+import type { AccountConfig, KeyStanding, Voucher } from './selling-ledger.ts'
 
 /** Chapter 5, the payer's side: which account, how much of it can be promised, and when a new ceiling must be signed. */
 

@@ -2,8 +2,8 @@ import canonicalize from 'canonicalize'
 import { accountIdOf } from './accounts.ts'
 import { GranaryError } from './errors.ts'
 import { digestOf, signerOf, structHashOf, type Verifier } from './messages.ts'
-import type { BatchDraft, BatchLane, BatchRow, StoredReceipt } from './ports.ts'
 import { type BatchArgument, toBatchArgument } from './settlement.ts'
+import type { BatchDraft, BatchLane, BatchRow, StoredReceipt } from './settlement-ledger.ts'
 
 /**
  * Chapter 5: a settled batch with all its receipts, as the collector publishes it: canonical JSON (RFC 8785), integers

@@ -1,9 +1,10 @@
 import { Signature } from 'ethers'
+import type { ChainEvent, TransactionOutcome } from './chain-records.ts'
 import { GranaryError } from './errors.ts'
 import { receiptsRoot } from './merkle.ts'
 import { shareOf } from './money.ts'
-import type { BatchDraft, BatchOutcome, ChainEvent, TransactionOutcome } from './ports.ts'
 import { encodeRows, type Row } from './rows.ts'
+import type { BatchDraft, BatchOutcome } from './settlement-ledger.ts'
 
 /** Chapter 5: what a batch is on chain, how a lane's gross is split, and what became of a batch. */
 

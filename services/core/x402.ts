@@ -2,9 +2,9 @@ import { Signature as EcdsaSignature } from 'ethers'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { Address, Amount, Hex32, Signature } from './api.ts'
+import type { ChainEvent } from './chain-records.ts'
 import { GranaryError } from './errors.ts'
 import { digestOf, signerOf, type Verifier } from './messages.ts'
-import type { ChainEvent } from './ports.ts'
 
 /** Chapter 5, the x402 v2 rail: scheme `exact` by EIP-3009, paid to the collector's router. */
 

@@ -1,7 +1,8 @@
 import { GranaryError } from '../core/errors.ts'
 import type { ModelManifest } from '../core/manifest.ts'
 import { unitIndex } from '../core/metering.ts'
-import type { CatalogModel, Ledger } from '../core/ports.ts'
+import type { CatalogModel } from '../core/mirror-ledger.ts'
+import type { Ledger } from '../core/ports.ts'
 
 export interface SellableModel extends CatalogModel {
   manifest: ModelManifest

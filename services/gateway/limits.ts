@@ -1,7 +1,7 @@
 import type { LimitsBody } from '../core/api.ts'
 import { DAY_SECONDS, startOfMonth } from '../core/calendar.ts'
 import { type Limits, tallyAt } from '../core/limits.ts'
-import type { LimitsInForce } from '../core/ports.ts'
+import type { LimitsInForce } from '../core/selling-ledger.ts'
 
 export function limitsOf({ requestsPerMinute, parallel, budgetPerDay, budgetPerMonth }: LimitsBody): Limits {
   const amount = (text: string | null | undefined) => (text === undefined || text === null ? null : BigInt(text))

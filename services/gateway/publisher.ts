@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '../adapters/log.ts'
 import { GranaryError } from '../core/errors.ts'
-import type { BatchDraft, ContentStore, PublishingLedger } from '../core/ports.ts'
+import type { ContentStore } from '../core/ports.ts'
 import { type Escrow, encodeBatch, MAX_BATCH_BYTES, publishBatch, rebuildBatch } from '../core/published-batch.ts'
 import { toBatchArgument } from '../core/settlement.ts'
+import type { BatchDraft, PublishingLedger } from '../core/settlement-ledger.ts'
 
 const AT_ONCE = 64
 const PAUSE_MS = 2000

@@ -1,6 +1,6 @@
 import { GranaryError } from '../core/errors.ts'
 import type { LimitReached } from '../core/limits.ts'
-import type { KeyStanding, Reserved } from '../core/ports.ts'
+import type { KeyStanding, Reserved } from '../core/selling-ledger.ts'
 import type { Payer } from './payer.ts'
 
 type Refused = Exclude<Reserved, { ok: true } | { reason: 'repeated' }>

@@ -1,6 +1,7 @@
 import type { Log } from '../adapters/log.ts'
+import type { Call, TransactionOutcome } from '../core/chain-records.ts'
 import { GranaryError } from '../core/errors.ts'
-import type { Call, Chain, TransactionOutcome } from '../core/ports.ts'
+import type { Chain } from '../core/ports.ts'
 import { type Budget, type Cost, draw, openBudget, openBudgets } from './relay-budget.ts'
 import { isDone, isGranted, personOf, type RelayedAct, readAct } from './relayed-act.ts'
 

@@ -1,8 +1,9 @@
 import { Interface, type InterfaceAbi, keccak256, type Result } from 'ethers'
 import { type ActKind, acts, kindOfAct } from '../core/acts.ts'
+import type { Call } from '../core/chain-records.ts'
 import { GranaryError } from '../core/errors.ts'
 import { abi } from '../core/generated/abi.ts'
-import type { Call, Chain } from '../core/ports.ts'
+import type { Chain } from '../core/ports.ts'
 
 /** An act as the chain will read it, whatever way its arguments were written. */
 export interface RelayedAct {

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GranaryError } from '../core/errors.ts'
-import type { Ledger, Reserved, StoredRequest } from '../core/ports.ts'
+import type { Ledger } from '../core/ports.ts'
+import type { Reserved, StoredRequest } from '../core/selling-ledger.ts'
 import { openSeals } from './seals.ts'
 
 /**

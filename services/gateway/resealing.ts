@@ -1,5 +1,5 @@
 import { GranaryError } from '../core/errors.ts'
-import type { SealedLedger } from '../core/ports.ts'
+import type { SealedLedger } from '../core/selling-ledger.ts'
 import { ANSWERS } from './repeats.ts'
 import { openSeals, type Seals } from './seals.ts'
 import { openEscrowSeals } from './vault.ts'

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '../adapters/log.ts'
-import type { Chain, Head } from '../core/ports.ts'
+import type { Head } from '../core/chain-records.ts'
+import type { Chain } from '../core/ports.ts'
 import { readMirrors } from './mirrors.ts'
 import { type IndexedLedger, touchedBy } from './touched.ts'
 

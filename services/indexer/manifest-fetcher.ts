@@ -2,7 +2,8 @@ import type { Log } from '../adapters/log.ts'
 import { cidOfDigest } from '../core/cid.ts'
 import { GranaryError } from '../core/errors.ts'
 import { MAX_MANIFEST_BYTES, parseModelManifest } from '../core/manifest.ts'
-import type { ContentStore, MirrorLedger } from '../core/ports.ts'
+import type { MirrorLedger } from '../core/mirror-ledger.ts'
+import type { ContentStore } from '../core/ports.ts'
 import { pause } from './indexer.ts'
 
 const LOOK_AHEAD = 500

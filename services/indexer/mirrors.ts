@@ -1,4 +1,6 @@
-import type { Call, Chain, Mirror } from '../core/ports.ts'
+import type { Call } from '../core/chain-records.ts'
+import type { Mirror } from '../core/mirror-ledger.ts'
+import type { Chain } from '../core/ports.ts'
 import { configOf, type IndexedLedger, type Touched } from './touched.ts'
 
 /** Views that run at the same time: enough to hide latency, few enough for any node. */

@@ -1,6 +1,9 @@
 import { accountIdOf } from '../core/accounts.ts'
-import type { AccountConfig, Call, Chain, ChainEvent, Mirror, MirrorLedger, SellingLedger } from '../core/ports.ts'
+import type { Call, ChainEvent } from '../core/chain-records.ts'
+import type { Mirror, MirrorLedger } from '../core/mirror-ledger.ts'
+import type { Chain } from '../core/ports.ts'
 import { decodeRows, type Row } from '../core/rows.ts'
+import type { AccountConfig, SellingLedger } from '../core/selling-ledger.ts'
 
 /** What the indexer needs of the ledger. */
 export type IndexedLedger = MirrorLedger & Pick<SellingLedger, 'account'>

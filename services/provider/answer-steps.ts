@@ -1,7 +1,7 @@
 import { openSigner } from '../adapters/signatures.ts'
 import { GranaryError } from '../core/errors.ts'
+import type { Job, JobReceipt, JobStep } from '../core/jobs.ts'
 import { digestOf } from '../core/messages.ts'
-import type { Job, JobReceipt, JobStep } from '../core/ports.ts'
 import { openCommitment } from '../core/running-commitment.ts'
 import { planSteps, type StepPlan } from '../core/steps.ts'
 import { commitTensors, type Tensor } from '../core/tensors.ts'

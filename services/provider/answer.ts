@@ -1,8 +1,10 @@
 import type { Wallet } from 'ethers'
+import type { Head } from '../core/chain-records.ts'
 import { GranaryError } from '../core/errors.ts'
+import type { Job, JobReceipt, JobResult } from '../core/jobs.ts'
 import { typedData, type Verifier } from '../core/messages.ts'
 import { checkInputs, countUnits } from '../core/metering.ts'
-import type { Head, Job, JobReceipt, JobResult, LoadedModel, Runtime } from '../core/ports.ts'
+import type { LoadedModel, Runtime } from '../core/ports.ts'
 import { commitTensors } from '../core/tensors.ts'
 import type { Offer } from './offers.ts'
 

@@ -1,7 +1,7 @@
 import { randomBytes } from '@noble/hashes/utils.js'
 import { hexlify, ZeroHash } from 'ethers'
 import { accountIdOf, depositNonceOf } from '../core/accounts.ts'
-import type { AccountConfig } from '../core/ports.ts'
+import type { AccountConfig } from '../core/selling-ledger.ts'
 import { auditBatch, type ReceiptsFile } from './audit.ts'
 import { type Context, DEADLINE_SECONDS } from './context.ts'
 import { Funds } from './funds.ts'

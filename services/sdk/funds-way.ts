@@ -3,7 +3,7 @@ import { hexlify, type Signer } from 'ethers'
 import { accountIdOf } from '../core/accounts.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { MessageName } from '../core/messages.ts'
-import type { AccountConfig } from '../core/ports.ts'
+import type { AccountConfig } from '../core/selling-ledger.ts'
 import { type Context, DEADLINE_SECONDS } from './context.ts'
 import { type Contracts, chainIdOf, openContracts } from './contracts.ts'
 

@@ -1,7 +1,7 @@
 import type { Signer } from 'ethers'
 import { GranaryError } from '../core/errors.ts'
 import { typedData, type Verifier } from '../core/messages.ts'
-import type { AccountConfig } from '../core/ports.ts'
+import type { AccountConfig } from '../core/selling-ledger.ts'
 import { deriveMacKey, macOf, sessionHeaders, x25519PublicKey } from '../core/sessions.ts'
 import type { Http, HttpRequest } from './http.ts'
 

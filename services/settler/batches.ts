@@ -1,8 +1,10 @@
 import type { Log } from '../adapters/log.ts'
+import type { SignedTransaction } from '../core/chain-records.ts'
 import { type Economy, economyOf } from '../core/economy.ts'
 import { GranaryError } from '../core/errors.ts'
-import type { BatchOutcome, Chain, SettlementLedger, SignedTransaction, StoredBatch } from '../core/ports.ts'
+import type { Chain } from '../core/ports.ts'
 import { batchOutcomeOf, toBatchArgument } from '../core/settlement.ts'
+import type { BatchOutcome, SettlementLedger, StoredBatch } from '../core/settlement-ledger.ts'
 import { findSettlement } from './find-settlement.ts'
 
 export interface SettlerOptions {

@@ -1,4 +1,5 @@
-import type { Chain, Head, TransactionOutcome } from '../core/ports.ts'
+import type { Head, TransactionOutcome } from '../core/chain-records.ts'
+import type { Chain } from '../core/ports.ts'
 
 const RANGE_BLOCKS = 2000
 const MAX_RANGES = 50

@@ -1,5 +1,6 @@
 import type { Log } from '../adapters/log.ts'
-import type { Chain, SettlementLedger } from '../core/ports.ts'
+import type { Chain } from '../core/ports.ts'
+import type { SettlementLedger } from '../core/settlement-ledger.ts'
 
 const REPORT_MS = 60_000
 

@@ -1,5 +1,6 @@
 import type { Log } from '../adapters/log.ts'
-import type { Chain, Mirror, MirrorLedger } from '../core/ports.ts'
+import type { Mirror, MirrorLedger } from '../core/mirror-ledger.ts'
+import type { Chain } from '../core/ports.ts'
 
 /** Blocks read again each round, so that an event which a small reorg moved is not missed. */
 const OVERLAP_BLOCKS = 16

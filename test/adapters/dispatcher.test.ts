@@ -13,8 +13,8 @@ import { WebSocketHub } from '../../services/adapters/dispatcher/websocket-hub.t
 import { WorkerLink } from '../../services/adapters/dispatcher/worker-link.ts'
 import { decodeJob, encodeResult } from '../../services/adapters/dispatcher/worker-protocol.ts'
 import { openLog } from '../../services/adapters/log.ts'
+import type { JobStep } from '../../services/core/jobs.ts'
 import { typedData } from '../../services/core/messages.ts'
-import type { JobStep } from '../../services/core/ports.ts'
 import { type DispatcherSetup, dispatcherConformance } from './conformance/dispatcher.ts'
 import { steppedDispatcherConformance } from './conformance/dispatcher-steps.ts'
 import {

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { headroomOf, isVoucherGenuine, nextCeiling } from '../../services/core/accounts.ts'
 import { digestOf } from '../../services/core/messages.ts'
-import type { KeyStanding } from '../../services/core/ports.ts'
+import type { KeyStanding } from '../../services/core/selling-ledger.ts'
 import { deriveMacKey, macOf, sameMac, x25519PublicKey } from '../../services/core/sessions.ts'
 
 const word = (byte: string) => `0x${byte.repeat(32)}`

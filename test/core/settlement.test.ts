@@ -2,10 +2,11 @@ import { SimpleMerkleTree } from '@openzeppelin/merkle-tree'
 import { getBytes, keccak256, Signature, Wallet, zeroPadBytes } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { ChainEvent } from '../../services/core/chain-records.ts'
 import { isReceiptIn, receiptProof, receiptsRoot } from '../../services/core/merkle.ts'
-import type { BatchDraft, ChainEvent } from '../../services/core/ports.ts'
 import { decodeRows } from '../../services/core/rows.ts'
 import { batchOutcomeOf, compactSignature, splitLane, toBatchArgument } from '../../services/core/settlement.ts'
+import type { BatchDraft } from '../../services/core/settlement-ledger.ts'
 
 const amount = fc.bigInt({ min: 0n, max: (1n << 80n) - 1n })
 /** What the contracts admit together: never above the whole. */

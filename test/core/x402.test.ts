@@ -3,8 +3,8 @@ import { Wallet } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { page } from '../../scripts/protocol-examples.ts'
+import type { ChainEvent } from '../../services/core/chain-records.ts'
 import { typedData } from '../../services/core/messages.ts'
-import type { ChainEvent } from '../../services/core/ports.ts'
 import {
   type Authorization,
   type ExactRail,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { Chain, ChainEvent } from '../../services/core/ports.ts'
+import type { ChainEvent } from '../../services/core/chain-records.ts'
+import type { Chain } from '../../services/core/ports.ts'
 import { findSettlement } from '../../services/settler/find-settlement.ts'
 
 const batchId = `0x${'ba'.repeat(32)}`

@@ -1,6 +1,6 @@
 import { Wallet } from 'ethers'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { SettlementLedger } from '../../services/core/ports.ts'
+import type { SettlementLedger } from '../../services/core/settlement-ledger.ts'
 import { Granary, type Meter } from '../../services/sdk/index.ts'
 import { openTicker, type SettlerOptions, type Tick } from '../../services/settler/batches.ts'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'

@@ -1,8 +1,9 @@
 import { AbiCoder, id, keccak256, type Wallet, ZeroAddress } from 'ethers'
 import { accountIdOf, depositNonceOf } from '../../../services/core/accounts.ts'
 import { ANYWHERE, datasetIdOf, type Terms, termsArgument, termsHashOf } from '../../../services/core/consent.ts'
-import type { AccountConfig, BatchDraft } from '../../../services/core/ports.ts'
+import type { AccountConfig } from '../../../services/core/selling-ledger.ts'
 import { toBatchArgument } from '../../../services/core/settlement.ts'
+import type { BatchDraft } from '../../../services/core/settlement-ledger.ts'
 import { CHAIN_ID, type GasWorld } from './world.ts'
 
 /** What people do on the market, each as one transaction. */

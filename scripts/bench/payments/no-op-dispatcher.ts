@@ -1,5 +1,6 @@
 import { GranaryError } from '../../../services/core/errors.ts'
-import type { Dispatcher, Job, JobResult, Worker } from '../../../services/core/ports.ts'
+import type { Job, JobResult } from '../../../services/core/jobs.ts'
+import type { Dispatcher, Worker } from '../../../services/core/ports.ts'
 import { commitTensors, textTensor } from '../../../services/core/tensors.ts'
 
 /** Has every model. */

@@ -2,7 +2,7 @@ import { verifyTypedData, Wallet } from 'ethers'
 import { recoverSigner } from '../../../services/adapters/signatures.ts'
 import { isVoucherGenuine, NO_USAGE } from '../../../services/core/accounts.ts'
 import { typedData, type Verifier } from '../../../services/core/messages.ts'
-import type { Voucher } from '../../../services/core/ports.ts'
+import type { Voucher } from '../../../services/core/selling-ledger.ts'
 
 const VOUCHERS = 500
 /** Looked at together between two looks at the clock. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Wallet } from 'ethers'
 import { accountIdOf } from '../../../services/core/accounts.ts'
-import type { AccountConfig } from '../../../services/core/ports.ts'
+import type { AccountConfig } from '../../../services/core/selling-ledger.ts'
 
 /** Of one request in base units: a tenth of a cent, as the stock server asks. */
 export const UNIT_PRICE = 1000n

@@ -1,7 +1,7 @@
 import { type FunctionFragment, Interface, type InterfaceAbi, type LogDescription, type ParamType } from 'ethers'
+import type { Call, ChainEvent } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { abi } from '../../core/generated/abi.ts'
-import type { Call, ChainEvent } from '../../core/ports.ts'
 
 /** A log as JSON-RPC gives it. */
 export interface RpcLog {

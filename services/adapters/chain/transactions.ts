@@ -1,6 +1,6 @@
 import { keccak256, type Wallet } from 'ethers'
+import type { Call, SignedTransaction } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
-import type { Call, SignedTransaction } from '../../core/ports.ts'
 import type { ContractCodec } from './contract-codec.ts'
 import type { JsonRpc } from './json-rpc.ts'
 

@@ -1,7 +1,7 @@
 import { dataSlice, getBytes, keccak256 } from 'ethers'
 import secp256k1 from 'secp256k1'
+import type { Job, JobReceipt, JobResult } from '../../core/jobs.ts'
 import { digestOf, type Verifier } from '../../core/messages.ts'
-import type { Job, JobReceipt, JobResult } from '../../core/ports.ts'
 import { commitTensors } from '../../core/tensors.ts'
 
 /** How far a receipt's time may be from the chain time that the gateway knows. */

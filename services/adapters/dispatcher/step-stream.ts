@@ -1,5 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { Job, JobReceipt, JobStep, JobStream } from '../../core/ports.ts'
+import type { Job, JobReceipt, JobStep } from '../../core/jobs.ts'
+import type { JobStream } from '../../core/ports.ts'
 import { openCommitment } from '../../core/running-commitment.ts'
 import type { StepPlan } from '../../core/steps.ts'
 import { commitTensors } from '../../core/tensors.ts'

@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { JobStep } from '../../core/ports.ts'
+import type { JobStep } from '../../core/jobs.ts'
 
 /** How many steps of a job the gateway has asked for, and who waits for it to ask for more. */
 export class StepGrant {

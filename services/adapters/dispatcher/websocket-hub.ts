@@ -1,5 +1,6 @@
 import type { WebSocket } from 'ws'
-import type { Dispatcher, Job, JobResult, JobStream, Worker } from '../../core/ports.ts'
+import type { Job, JobResult } from '../../core/jobs.ts'
+import type { Dispatcher, JobStream, Worker } from '../../core/ports.ts'
 import type { StepPlan } from '../../core/steps.ts'
 import { type HubContext, WorkerConnection } from './worker-connection.ts'
 import { gone } from './worker-jobs.ts'

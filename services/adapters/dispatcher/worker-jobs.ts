@@ -1,6 +1,7 @@
 import { GranaryError } from '../../core/errors.ts'
+import type { Job, JobResult } from '../../core/jobs.ts'
 import type { Verifier } from '../../core/messages.ts'
-import type { Job, JobResult, JobStream } from '../../core/ports.ts'
+import type { JobStream } from '../../core/ports.ts'
 import type { StepPlan } from '../../core/steps.ts'
 import { flawOf, flawOfReceipt } from './receipt-check.ts'
 import { StepStream } from './step-stream.ts'

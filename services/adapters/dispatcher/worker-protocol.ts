@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { type ErrorCode, GranaryError } from '../../core/errors.ts'
-import type { Job, JobReceipt, JobResult, JobStep } from '../../core/ports.ts'
+import type { Job, JobReceipt, JobResult, JobStep } from '../../core/jobs.ts'
 import { bodySize, tensorHeaders, tensorsOf } from './frames.ts'
 import { WINDOW_BYTES } from './transfer-channel.ts'
 

@@ -1,5 +1,5 @@
 import { NO_USAGE } from '../../core/accounts.ts'
-import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../core/ports.ts'
+import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../core/selling-ledger.ts'
 import type { Database, Query } from './database.ts'
 import { claimMirror } from './mirror.ts'
 import { feedKnown } from './mirrored-accounts.ts'

@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { BatchLane, BatchRow, StoredBatch } from '../../core/ports.ts'
+import type { BatchLane, BatchRow, StoredBatch } from '../../core/settlement-ledger.ts'
 import type { Query } from './database.ts'
 
 export interface BatchRecord {

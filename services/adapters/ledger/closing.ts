@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { BatchOutcome } from '../../core/ports.ts'
+import type { BatchOutcome } from '../../core/settlement-ledger.ts'
 import { textArray } from './arrays.ts'
 import { type BatchRecord, lockAccountsOf, lockBatch, requestsOf } from './batches.ts'
 import { laneOf } from './candidates.ts'

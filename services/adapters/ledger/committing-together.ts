@@ -1,5 +1,6 @@
+import type { JobReceipt } from '../../core/jobs.ts'
 import { structHashOf } from '../../core/messages.ts'
-import type { Committed, Delivery, JobReceipt } from '../../core/ports.ts'
+import type { Committed, Delivery } from '../../core/selling-ledger.ts'
 import { bytesArray, textArray } from './arrays.ts'
 import type { Query } from './database.ts'
 import type { ReceiptHead, ReceiptHeads } from './receipt-heads.ts'

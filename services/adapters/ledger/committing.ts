@@ -1,6 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
 import { structHashOf } from '../../core/messages.ts'
-import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } from '../../core/ports.ts'
+import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } from '../../core/selling-ledger.ts'
 import type { AccountRow } from './accounts.ts'
 import { type Charged, commitTogether, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'

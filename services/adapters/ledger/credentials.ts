@@ -1,6 +1,6 @@
 import type { ApiKey as Row } from '../../../prisma/generated/client.ts'
 import { GranaryError } from '../../core/errors.ts'
-import type { ApiKey, KeySpending, SellingLedger } from '../../core/ports.ts'
+import type { ApiKey, KeySpending, SellingLedger } from '../../core/selling-ledger.ts'
 import type { Database, Query } from './database.ts'
 import { openGroup } from './group.ts'
 

@@ -1,5 +1,5 @@
 import { FREE_OF_COST } from '../../core/economy.ts'
-import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/ports.ts'
+import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/settlement-ledger.ts'
 import { type AccountRow, configOf } from './accounts.ts'
 import { type Candidate, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'

@@ -1,5 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { Extended, JobReceipt, Progress, SellingLedger } from '../../core/ports.ts'
+import type { JobReceipt } from '../../core/jobs.ts'
+import type { Extended, Progress, SellingLedger } from '../../core/selling-ledger.ts'
 import { type AccountRow, type KeyRow, keepBest, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import { receiptJson } from './committing-together.ts'
 import type { Database, Query } from './database.ts'

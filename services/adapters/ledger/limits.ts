@@ -1,6 +1,6 @@
 import { dayOf, monthOf, startOfMonth } from '../../core/calendar.ts'
 import { type LimitReached, type Limits, limitReached, MINUTE_SECONDS, type Tally } from '../../core/limits.ts'
-import type { LimitsInForce, SellingLedger } from '../../core/ports.ts'
+import type { LimitsInForce, SellingLedger } from '../../core/selling-ledger.ts'
 import { lockAccount } from './accounts.ts'
 import type { Database, Query } from './database.ts'
 

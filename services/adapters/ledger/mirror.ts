@@ -1,6 +1,7 @@
+import type { ChainEvent, Head } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { ModelManifest } from '../../core/manifest.ts'
-import type { CatalogModel, ChainEvent, Head, Mirror, MirrorLedger } from '../../core/ports.ts'
+import type { CatalogModel, Mirror, MirrorLedger } from '../../core/mirror-ledger.ts'
 import type { Database, Query } from './database.ts'
 import { feedAccounts, feedKeys, forgetAccounts } from './mirrored-accounts.ts'
 

@@ -1,5 +1,5 @@
 import { NO_USAGE } from '../../core/accounts.ts'
-import type { Mirror } from '../../core/ports.ts'
+import type { Mirror } from '../../core/mirror-ledger.ts'
 import type { Query } from './database.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { GranaryError } from '../../core/errors.ts'
-import type { Progress, SellingLedger } from '../../core/ports.ts'
+import type { Progress, SellingLedger } from '../../core/selling-ledger.ts'
 import type { Log } from '../log.ts'
 import type { Database, Query } from './database.ts'
 import { progressLeftBy } from './extending.ts'

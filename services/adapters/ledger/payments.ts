@@ -1,4 +1,5 @@
-import type { NewPayment, Payment, PaymentId, PaymentLedger, PaymentState, RequestState } from '../../core/ports.ts'
+import type { NewPayment, Payment, PaymentId, PaymentLedger, PaymentState } from '../../core/payment-ledger.ts'
+import type { RequestState } from '../../core/selling-ledger.ts'
 import { learnAccount } from './accounts.ts'
 import type { Database, Query } from './database.ts'
 

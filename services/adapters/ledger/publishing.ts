@@ -1,4 +1,6 @@
-import type { JobReceipt, PublishingLedger, RequestState, SettledBatch, StoredReceipt } from '../../core/ports.ts'
+import type { JobReceipt } from '../../core/jobs.ts'
+import type { RequestState } from '../../core/selling-ledger.ts'
+import type { PublishingLedger, SettledBatch, StoredReceipt } from '../../core/settlement-ledger.ts'
 import { type BatchRecord, batchOf } from './batches.ts'
 import type { Database } from './database.ts'
 

@@ -1,4 +1,4 @@
-import type { Reservation, Reserved } from '../../core/ports.ts'
+import type { Reservation, Reserved } from '../../core/selling-ledger.ts'
 import { textArray } from './arrays.ts'
 import type { Query } from './database.ts'
 

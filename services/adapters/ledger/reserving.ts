@@ -1,6 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
 import { MAX_AMOUNT } from '../../core/money.ts'
-import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/ports.ts'
+import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/selling-ledger.ts'
 import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import type { Database, Query } from './database.ts'
 import { openGroup } from './group.ts'

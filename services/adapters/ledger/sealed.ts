@@ -1,4 +1,4 @@
-import type { SealedLedger, SellingLedger } from '../../core/ports.ts'
+import type { SealedLedger, SellingLedger } from '../../core/selling-ledger.ts'
 import type { Database } from './database.ts'
 
 /** What lies sealed in the database: stored answers, until they are forgotten, deliveries, until they are paid, and the private keys behind API keys. */

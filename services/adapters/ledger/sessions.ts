@@ -1,4 +1,4 @@
-import type { SellingLedger, StoredSession } from '../../core/ports.ts'
+import type { SellingLedger, StoredSession } from '../../core/selling-ledger.ts'
 import type { Database } from './database.ts'
 
 /** Of one key of one account: with more, those that expire first are forgotten. */

@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { BatchDraft, SettlementLedger } from '../../core/ports.ts'
+import type { BatchDraft, SettlementLedger } from '../../core/settlement-ledger.ts'
 import { textArray } from './arrays.ts'
 import { type BatchRecord, batchOf, lockAccountsOf, lockBatch, requestsOf } from './batches.ts'
 import { closeBatch } from './closing.ts'

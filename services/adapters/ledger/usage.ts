@@ -1,5 +1,5 @@
 import { DAY_SECONDS } from '../../core/calendar.ts'
-import type { SellingLedger } from '../../core/ports.ts'
+import type { SellingLedger } from '../../core/selling-ledger.ts'
 import type { Database } from './database.ts'
 
 interface UsageRow {

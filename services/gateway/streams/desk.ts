@@ -1,6 +1,7 @@
 import type { Log } from '../../adapters/log.ts'
 import { GranaryError } from '../../core/errors.ts'
-import type { Committed, Delivery, Ledger } from '../../core/ports.ts'
+import type { Ledger } from '../../core/ports.ts'
+import type { Committed, Delivery } from '../../core/selling-ledger.ts'
 
 export interface StreamLimits {
   /** A whole stream, whatever it waits for. */

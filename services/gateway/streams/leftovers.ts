@@ -1,6 +1,7 @@
 import type { Log } from '../../adapters/log.ts'
 import { GranaryError } from '../../core/errors.ts'
-import type { Ledger, Progress } from '../../core/ports.ts'
+import type { Ledger } from '../../core/ports.ts'
+import type { Progress } from '../../core/selling-ledger.ts'
 
 const AT_ONCE = 100
 

@@ -1,6 +1,6 @@
 import { GranaryError } from '../../core/errors.ts'
 import { priceOf } from '../../core/metering.ts'
-import type { Extended } from '../../core/ports.ts'
+import type { Extended } from '../../core/selling-ledger.ts'
 import type { StepPlan } from '../../core/steps.ts'
 import type { Shop } from '../order.ts'
 import type { Payer } from '../payer.ts'

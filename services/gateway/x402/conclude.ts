@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { NewPayment, PaymentId } from '../../core/ports.ts'
+import type { NewPayment, PaymentId } from '../../core/payment-ledger.ts'
 import { networkOf, paymentReasons, paymentResponse } from '../../core/x402.ts'
 import { commit } from '../sale.ts'
 import type { PaidDelivery } from './deliveries.ts'

@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { NewPayment, PaymentId } from '../../core/ports.ts'
+import type { NewPayment, PaymentId } from '../../core/payment-ledger.ts'
 import type { PaymentClaim } from '../../core/x402.ts'
 import type { Shop } from '../order.ts'
 import type { Payer } from '../payer.ts'

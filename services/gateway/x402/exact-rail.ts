@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { NewPayment } from '../../core/ports.ts'
+import type { NewPayment } from '../../core/payment-ledger.ts'
 import { type PaymentClaim, readPayment, refusal, requireFitting, requireSigned } from '../../core/x402.ts'
 import type { Order } from '../order.ts'
 import { dispatch, reserveOrAnswer } from '../sale.ts'

@@ -3,7 +3,8 @@ import { accountIdOf, NO_USAGE } from '../../core/accounts.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { digestOf, domainOf, type Verifier } from '../../core/messages.ts'
 import { MAX_AMOUNT } from '../../core/money.ts'
-import type { AccountConfig, Chain, Ledger } from '../../core/ports.ts'
+import type { Chain, Ledger } from '../../core/ports.ts'
+import type { AccountConfig } from '../../core/selling-ledger.ts'
 import type { ExactRail } from '../../core/x402.ts'
 
 /** The router's account in the escrow: what was paid by x402 settles from here. */

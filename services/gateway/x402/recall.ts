@@ -1,5 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
-import type { Payment } from '../../core/ports.ts'
+import type { Payment } from '../../core/payment-ledger.ts'
 import { type PaymentClaim, paymentResponse, refusal } from '../../core/x402.ts'
 import type { Identity } from '../repeats.ts'
 import { type ExactDesk, idempotencyKeyOf, identityIn, type Paid, paymentOf, pending, running } from './desk.ts'

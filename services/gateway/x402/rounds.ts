@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { GranaryError } from '../../core/errors.ts'
 import { digestOf } from '../../core/messages.ts'
-import type { Payment } from '../../core/ports.ts'
+import type { Payment } from '../../core/payment-ledger.ts'
 import { conclude, release } from './conclude.ts'
 import { type ExactDesk, idOf } from './desk.ts'
 import { isUsed, lookUp, type Settlement, whatUsed } from './settlement.ts'

@@ -1,7 +1,9 @@
 import { Signature } from 'ethers'
 import type { Log } from '../../adapters/log.ts'
+import type { SignedTransaction } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
-import type { Chain, NewPayment, PaymentLedger, SignedTransaction } from '../../core/ports.ts'
+import type { NewPayment, PaymentLedger } from '../../core/payment-ledger.ts'
+import type { Chain } from '../../core/ports.ts'
 import { isExecution } from '../../core/x402.ts'
 
 /**

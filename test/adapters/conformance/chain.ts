@@ -1,7 +1,8 @@
 import { Wallet } from 'ethers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Call } from '../../../services/core/chain-records.ts'
 import { GranaryError } from '../../../services/core/errors.ts'
-import type { Call, Chain } from '../../../services/core/ports.ts'
+import type { Chain } from '../../../services/core/ports.ts'
 
 /** What a suite needs of the world: two funded senders' chains, a reader without a key, and a way to lose blocks. */
 export interface ChainWorld extends AsyncDisposable {

@@ -2,7 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Wallet } from 'ethers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { GranaryError } from '../../../services/core/errors.ts'
-import type { Dispatcher, Job, JobReceipt, JobResult } from '../../../services/core/ports.ts'
+import type { Job, JobReceipt, JobResult } from '../../../services/core/jobs.ts'
+import type { Dispatcher } from '../../../services/core/ports.ts'
 import {
   bytesTensor,
   honestReceipt,

@@ -1,16 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { toUtf8Bytes } from 'ethers'
-import type {
-  AccountConfig,
-  BatchDraft,
-  BatchOutcome,
-  Committed,
-  Delivery,
-  Head,
-  Ledger,
-  Mirror,
-  Reservation,
-} from '../../../services/core/ports.ts'
+import type { Head } from '../../../services/core/chain-records.ts'
+import type { Mirror } from '../../../services/core/mirror-ledger.ts'
+import type { Ledger } from '../../../services/core/ports.ts'
+import type { AccountConfig, Committed, Delivery, Reservation } from '../../../services/core/selling-ledger.ts'
+import type { BatchDraft, BatchOutcome } from '../../../services/core/settlement-ledger.ts'
 
 export interface TestAccount {
   accountId: string

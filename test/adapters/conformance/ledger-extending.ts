@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { NO_LIMITS } from '../../../services/core/limits.ts'
-import type { Ledger, Progress, Reservation } from '../../../services/core/ports.ts'
+import type { Ledger } from '../../../services/core/ports.ts'
+import type { Progress, Reservation } from '../../../services/core/selling-ledger.ts'
 import { deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 const NOW = 1000

@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { BatchDraft, Ledger, RequestState, Reservation } from '../../../services/core/ports.ts'
+import type { Ledger } from '../../../services/core/ports.ts'
+import type { RequestState, Reservation } from '../../../services/core/selling-ledger.ts'
+import type { BatchDraft } from '../../../services/core/settlement-ledger.ts'
 import { closeAs, deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 /** The ledger beside the plainest description of it: lists and sums, one account with its own key and a granted one. */

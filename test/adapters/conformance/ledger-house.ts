@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { Ledger, NewPayment } from '../../../services/core/ports.ts'
+import type { NewPayment } from '../../../services/core/payment-ledger.ts'
+import type { Ledger } from '../../../services/core/ports.ts'
 import {
   chargeOnce,
   closeAs,

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { NO_LIMITS } from '../../../services/core/limits.ts'
-import type { Reserved } from '../../../services/core/ports.ts'
+import type { Reserved } from '../../../services/core/selling-ledger.ts'
 import { chargeOnce, closeAs, deliver, draftAll, fund, hex, newAccount, type OpenLedger, order } from './ledger-acts.ts'
 
 const DAY = 86_400

@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
+import type { ChainEvent, Head } from '../../../services/core/chain-records.ts'
 import type { ModelManifest } from '../../../services/core/manifest.ts'
-import type { ApiKey, ChainEvent, Head, Ledger, Mirror } from '../../../services/core/ports.ts'
+import type { Mirror } from '../../../services/core/mirror-ledger.ts'
+import type { Ledger } from '../../../services/core/ports.ts'
+import type { ApiKey } from '../../../services/core/selling-ledger.ts'
 import { chargeOnce, fund, headAfter, hex, newAccount, order } from './ledger-acts.ts'
 
 /** The indexer's face, and the API keys. `open` gives a ledger whose chain may be forgotten. */

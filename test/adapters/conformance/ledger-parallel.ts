@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { Ledger, Reservation, Reserved } from '../../../services/core/ports.ts'
+import type { Ledger } from '../../../services/core/ports.ts'
+import type { Reservation, Reserved } from '../../../services/core/selling-ledger.ts'
 import { deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 /** Many requests at once, from one gateway and from two of the same operator: what they share is the work, never the money. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { StoredSession } from '../../../services/core/ports.ts'
+import type { StoredSession } from '../../../services/core/selling-ledger.ts'
 import { fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 /** What gateways on one ledger know of each other: sessions, names, and what one left behind. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { hexlify, Wallet } from 'ethers'
+import type { Job, JobReceipt, JobResult } from '../../../services/core/jobs.ts'
 import { typedData, type Verifier } from '../../../services/core/messages.ts'
-import type { Job, JobReceipt, JobResult } from '../../../services/core/ports.ts'
 import { commitTensors, type Tensor } from '../../../services/core/tensors.ts'
 
 /** Jobs and honest workers for tests of what carries them. */

@@ -1,5 +1,5 @@
 import type { Wallet } from 'ethers'
-import type { Job, JobReceipt, JobStep } from '../../../services/core/ports.ts'
+import type { Job, JobReceipt, JobStep } from '../../../services/core/jobs.ts'
 import { planSteps, type StepPlan } from '../../../services/core/steps.ts'
 import { joinBytes, type Tensor } from '../../../services/core/tensors.ts'
 import { bytesTensor, honestReceipt, newJob, signResult } from './jobs.ts'

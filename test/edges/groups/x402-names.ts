@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
-import type { Payment } from '../../../services/core/ports.ts'
+import type { Payment } from '../../../services/core/payment-ledger.ts'
 import { resealAll } from '../../../services/gateway/resealing.ts'
 import { expectProblem } from '../support/wire.ts'
 import { echo, hireCheaper, PRICE, type X402Market } from '../support/x402-market.ts'

@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import { type Person, until, type World } from '../../../scripts/story/world.ts'
-import type { AccountConfig } from '../../../services/core/ports.ts'
+import type { AccountConfig } from '../../../services/core/selling-ledger.ts'
 import type { Meter } from '../../../services/sdk/meter.ts'
 
 /** Somebody with money in an escrow account, and all there is to know of that money. */

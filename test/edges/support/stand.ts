@@ -1,5 +1,5 @@
 import { Wallet } from 'ethers'
-import type { AccountConfig, KeyStanding } from '../../../services/core/ports.ts'
+import type { AccountConfig, KeyStanding } from '../../../services/core/selling-ledger.ts'
 import type { GatewayFacts } from '../../../services/sdk/context.ts'
 import { Granary } from '../../../services/sdk/index.ts'
 import { randomId } from '../../services/support/marketplace.ts'

@@ -1,5 +1,7 @@
+import type { ChainEvent, Head } from '../../../services/core/chain-records.ts'
 import type { ModelManifest } from '../../../services/core/manifest.ts'
-import type { AccountConfig, ChainEvent, Head, Mirror } from '../../../services/core/ports.ts'
+import type { Mirror } from '../../../services/core/mirror-ledger.ts'
+import type { AccountConfig } from '../../../services/core/selling-ledger.ts'
 import type { IndexedLedger } from '../../../services/indexer/touched.ts'
 
 /** The mirror face of a ledger, kept in memory: what an indexer process finds when it starts again. */

@@ -1,4 +1,4 @@
-import type { BatchDraft, BatchOutcome, SettlementLedger, StoredBatch } from '../../../services/core/ports.ts'
+import type { BatchDraft, BatchOutcome, SettlementLedger, StoredBatch } from '../../../services/core/settlement-ledger.ts'
 import { type Marketplace, randomId } from './marketplace.ts'
 
 export interface MemoryRequest {

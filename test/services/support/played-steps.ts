@@ -1,5 +1,6 @@
 import { GranaryError } from '../../../services/core/errors.ts'
-import type { Dispatcher, Job, JobResult, JobStep, JobStream } from '../../../services/core/ports.ts'
+import type { Job, JobResult, JobStep } from '../../../services/core/jobs.ts'
+import type { Dispatcher, JobStream } from '../../../services/core/ports.ts'
 import { joinRows, type Tensor } from '../../../services/core/tensors.ts'
 
 export interface PlayedSteps {
