@@ -79,7 +79,7 @@ contract DatasetBoundariesTest is ConsentTest {
         datasets.register(late);
     }
 
-    function test_PermitsTraining_FromTheFirstSecondOfTheTerms() public {
+    function test_PermitsTraining_FromTheFirstSecondOfTheTermsToTheLast() public {
         IDatasetRegistry.Terms memory terms = _terms();
         terms.validFrom = START + 10;
         bytes32 id = _register(terms, false);
@@ -87,6 +87,10 @@ contract DatasetBoundariesTest is ConsentTest {
         vm.assertFalse(datasets.permitsTraining(id));
         vm.warp(START + 10);
         vm.assertTrue(datasets.permitsTraining(id));
+        vm.warp(UNTIL - 1);
+        vm.assertTrue(datasets.permitsTraining(id));
+        vm.warp(UNTIL);
+        vm.assertFalse(datasets.permitsTraining(id));
     }
 
     function test_BySig_WorksInTheLastSecondOfTheDeadline() public {
@@ -145,10 +149,43 @@ contract DatasetBoundariesTest is ConsentTest {
         _narrow(id, 4, 0, 0);
     }
 
+    function test_Narrow_ToFewerPlacesAlone() public {
+        bytes32 id = _single();
+        _narrow(id, 0, 4, 0);
+        vm.assertEq(datasets.dataset(id).jurisdictions, type(uint256).max - 4);
+        vm.expectRevert(abi.encodeWithSelector(IDatasetRegistry.DatasetNothingNarrowed.selector, id));
+        _narrow(id, 0, 4, 0);
+    }
+
     function test_Narrow_ToThePastEndsNow() public {
         bytes32 id = _single();
         _narrow(id, 0, 0, 1);
         vm.assertEq(datasets.trainEnd(id), START);
+    }
+
+    // Withdraw
+
+    /// Notice is for what was promised: it never makes a consent last longer than it would have.
+    function test_Withdraw_NeverEndsLaterThanTheTermsOrANarrowing() public {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.noticeSeconds = 5 days;
+        bytes32 byTerms = _register(terms, false);
+        bytes32 byNarrowing = _register(terms, false);
+        _narrow(byNarrowing, 0, 0, START + 6 days);
+        vm.warp(START + 2 days);
+        _withdraw(byNarrowing);
+        vm.assertEq(datasets.trainEnd(byNarrowing), START + 6 days);
+        vm.warp(UNTIL - 1 days);
+        _withdraw(byTerms);
+        vm.assertEq(datasets.trainEnd(byTerms), UNTIL);
+    }
+
+    function test_Withdraw_AfterTheEndMovesNothing() public {
+        bytes32 id = _single();
+        vm.warp(UNTIL + 1 days);
+        _withdraw(id);
+        vm.assertEq(datasets.trainEnd(id), UNTIL);
+        vm.assertFalse(datasets.permitsTraining(id));
     }
 
     function test_ServeEnds_AreThoseOfEachPurpose() public {
