@@ -3,7 +3,7 @@ import { findForge } from './local/forge.ts'
 import { type Counts, finish, runSolidityTests, runVitest } from './local/suites.ts'
 
 /** `npm run test:long`: test/long, the Solidity tests again with more runs and deeper sequences, and a million calls against test/system. */
-const LIMIT_MS = 20 * 60_000
+const LIMIT_MS = 30 * 60_000
 const CALLS = 1_000_000
 
 finish([

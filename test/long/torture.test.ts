@@ -16,5 +16,5 @@ it.skipIf(missing !== null)(
     expect(report.final).toBeGreaterThanOrEqual(ROUNDS)
     expect(Object.keys(report.faults).length).toBeGreaterThanOrEqual(8)
   },
-  20 * 60_000,
+  28 * 60_000,
 )
