@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { identityOf } from '../../services/gateway/repeats.ts'
 import type { World } from '../story/world.ts'
 import type { Bought } from './buyers.ts'
 
@@ -71,18 +72,21 @@ async function findRows(databaseUrl: string): Promise<string[]> {
 async function findCharges({ databaseUrl, bought }: { databaseUrl: string; bought: readonly Bought[] }): Promise<string[]> {
   const findings: string[] = []
   for (const { accountId, charges } of bought) {
-    const rows = await ask<{ idempotency_key: string; charged: string }>(
+    const rows = await ask<{ key: string; idempotency_key: string; charged: string }>(
       databaseUrl,
-      `SELECT idempotency_key, charged FROM requests WHERE account_id = $1 AND state <> 'RELEASED'`,
+      `SELECT key, idempotency_key, charged FROM requests WHERE account_id = $1 AND state <> 'RELEASED'`,
       [accountId],
     )
     const booked = new Map(rows.map(({ idempotency_key, charged }) => [idempotency_key, BigInt(charged)]))
-    for (const [key, charged] of charges) {
-      if (booked.get(key) !== charged)
-        findings.push(`${accountId} was told ${charged} for ${key}, the books have ${booked.get(key)}`)
-      booked.delete(key)
+    const keys = [...new Set(rows.map(({ key }) => key))]
+    for (const [idempotencyKey, charged] of charges) {
+      // The books know a request by the digest of what its buyer calls it.
+      const digest = keys.map((key) => identityOf({ accountId, key, idempotencyKey }).digest).find((one) => booked.has(one)) ?? ''
+      if (booked.get(digest) !== charged)
+        findings.push(`${accountId} was told ${charged} for ${idempotencyKey}, the books have ${booked.get(digest)}`)
+      booked.delete(digest)
     }
-    for (const key of booked.keys()) findings.push(`${accountId} was charged for ${key}, and has no answer`)
+    for (const digest of booked.keys()) findings.push(`${accountId} was charged for ${digest}, and has no answer`)
   }
   return findings
 }
