@@ -2,7 +2,7 @@ import { GranaryError } from '../../core/errors.ts'
 import type { BatchOutcome } from '../../core/settlement-ledger.ts'
 import { textArray } from './arrays.ts'
 import { type BatchRecord, lockAccountsOf, lockBatch, requestsOf } from './batches.ts'
-import { laneOf } from './candidates.ts'
+import { type Candidate, laneOf } from './candidates.ts'
 import { ledgerAccount } from './committing.ts'
 import type { Query } from './database.ts'
 import { giveBackSpending } from './limits.ts'
@@ -11,17 +11,7 @@ import { giveBackSpending } from './limits.ts'
 const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
 const terminal = new Set(['Unsigned', 'Unfunded', 'KeyEnded'])
 
-interface BatchedRequest {
-  request_id: string
-  account_id: string
-  key: string
-  model_id: string
-  provider: string
-  purpose: number
-  charged: string
-  served_at: string
-}
-
+type BatchedRequest = Omit<Candidate, 'head'>
 type Fate = { state: 'FINAL' | 'COMMITTED' | 'VOIDED'; reason: string | null }
 type Judged = BatchedRequest & Fate
 
