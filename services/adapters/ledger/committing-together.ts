@@ -27,7 +27,7 @@ export interface Charging {
 const ATTEMPTS = 2
 
 /**
- * Commits in one call (prisma/migrations/0008_hot_path). Receipts are chained and signed before any lock is taken, on the
+ * Commits in one call (prisma/migrations/0009_fewer_writes). Receipts are chained and signed before any lock is taken, on the
  * heads that this process knows; undefined for what has to be done alone.
  */
 export async function commitTogether(charging: Charging, deliveries: readonly Delivery[]): Promise<(Charged | undefined)[]> {
@@ -79,14 +79,17 @@ function place({ jobHash, ...known }: Known, heads: Map<string, ReceiptHead>): P
 }
 
 async function write({ query, heads, running }: Charging, placed: readonly Placed[]): Promise<Set<string>> {
-  const { rows } = await query<{ request_id: string }>(
-    'SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS request_id',
-    columnsOf(placed),
+  const { rows } = await query<{ accounts: string[] }>(
+    `SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+     AS accounts`,
+    [...columnsOf(placed), ...totalColumnsOf(placed), ...spendingColumnsOf(placed)],
   )
-  const committed = new Set(rows.map(({ request_id }) => request_id))
-  for (const { accountId, delivery, committed: charged } of placed) {
-    if (!committed.has(delivery.requestId)) continue
-    heads.keep(accountId, { sequence: charged.sequence, head: charged.head })
+  const charged = new Set(rows[0]?.accounts)
+  const committed = new Set<string>()
+  for (const { accountId, delivery, committed: at } of placed) {
+    if (!charged.has(accountId)) continue
+    committed.add(delivery.requestId)
+    heads.keep(accountId, { sequence: at.sequence, head: at.head })
     running.end(delivery.requestId)
   }
   return committed
@@ -109,6 +112,48 @@ function columnsOf(placed: readonly Placed[]): Buffer[] {
     of(({ delivery }) => receiptJson(delivery.receipt)),
     of(({ delivery }) => delivery.providerSignature),
     bytesArray(placed.map(({ delivery, committed }) => storedAnswerOf(delivery, committed.answer))),
+  ]
+}
+
+interface Total {
+  accountId: string
+  charged: bigint
+  first: Committed
+  last: Committed
+}
+
+/** In id order, in which all who lock accounts lock them. */
+function totalColumnsOf(placed: readonly Placed[]): Buffer[] {
+  const totals = new Map<string, Total>()
+  for (const { accountId, delivery, committed } of placed) {
+    const total = totals.get(accountId)
+    if (!total) totals.set(accountId, { accountId, charged: delivery.charged, first: committed, last: committed })
+    else Object.assign(total, { charged: total.charged + delivery.charged, last: committed })
+  }
+  const sorted = [...totals.values()].sort((a, b) => (a.accountId < b.accountId ? -1 : 1))
+  const of = (column: (one: Total) => string) => textArray(sorted.map(column))
+  return [
+    of(({ accountId }) => accountId),
+    of(({ charged }) => charged.toString()),
+    of(({ first }) => (first.sequence - 1n).toString()),
+    of(({ last }) => last.sequence.toString()),
+    of(({ first }) => first.previousHead),
+    of(({ last }) => last.head),
+  ]
+}
+
+function spendingColumnsOf(placed: readonly Placed[]): Buffer[] {
+  const spending = new Map<string, { accountId: string; key: string; charged: bigint }>()
+  for (const { accountId, key, delivery } of placed) {
+    const id = `${accountId}:${key}`
+    const charged = (spending.get(id)?.charged ?? 0n) + delivery.charged
+    spending.set(id, { accountId, key, charged })
+  }
+  const all = [...spending.values()]
+  return [
+    textArray(all.map(({ accountId }) => accountId)),
+    textArray(all.map(({ key }) => key)),
+    textArray(all.map(({ charged }) => charged.toString())),
   ]
 }
 

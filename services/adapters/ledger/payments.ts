@@ -50,10 +50,10 @@ export function openPayments(database: Database): PaymentLedger {
     paymentOf: (requestId) => one('p.request_id = $1', [requestId]),
 
     paymentFor: (accountId, identity) =>
-      one(`q.account_id = $1 AND q.idempotency_key = $2 AND q.state <> 'RELEASED' AND p.state <> 'RELEASED'`, [
-        accountId,
-        identity,
-      ]),
+      one(
+        `q.account_id = $1 AND q.idempotency_key = $2 AND q.idempotency_key <> q.request_id AND q.state <> 'RELEASED' AND p.state <> 'RELEASED'`,
+        [accountId, identity],
+      ),
 
     async openPayments(owner, limit) {
       const { rows } = await query<PaymentRow>(

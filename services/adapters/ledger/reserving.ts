@@ -10,6 +10,10 @@ import type { RunningRequests } from './running-requests.ts'
 
 const GROUP = { most: 256, waiting: 10_000 }
 
+/** A request that can't be repeated has its own id for a key, and is found by that. */
+const OF_IDEMPOTENCY_KEY = `SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND idempotency_key <> request_id
+  UNION ALL SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND request_id = $3`
+
 export interface StoredRow {
   request_id: string
   state: RequestState
@@ -80,8 +84,8 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
        e.charged AS earlier_charged, e.answer AS earlier_answer, e.reason AS earlier_reason
      FROM (${RESERVED_SUMS}) s
      LEFT JOIN keys k ON k.account_id = $1 AND k.key = $2
-     LEFT JOIN LATERAL (SELECT q.*, a.answer FROM requests q LEFT JOIN answers a USING (request_id)
-       WHERE q.account_id = $1 AND q.idempotency_key = $3 ORDER BY q.released <> '', q.reserved_at DESC LIMIT 1) e ON true`,
+     LEFT JOIN LATERAL (SELECT q.*, a.answer FROM (${OF_IDEMPOTENCY_KEY}) q LEFT JOIN answers a USING (request_id)
+       ORDER BY q.released <> '', q.reserved_at DESC LIMIT 1) e ON true`,
     [accountId, key, idempotencyKey],
   )
   const row = rows[0]
