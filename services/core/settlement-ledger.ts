@@ -49,6 +49,14 @@ export interface BatchOutcome {
   lanes: { modelId: string; provider: string; gross: bigint; protocolFee: bigint; collectorFee: bigint; royalties: bigint }[]
 }
 
+/** What a settler asks at each look, whatever waits: quick. */
+export interface Due {
+  /** Of what isn't settled and costs something; null: there is nothing. */
+  oldestServedAt: number | null
+  /** As in Exposure. */
+  atRisk: bigint
+}
+
 export interface Exposure {
   requests: number
   amount: bigint
@@ -84,7 +92,8 @@ export interface SettlementLedger {
   finalBatches(collector: string, fromBlock: number): Promise<{ batchId: string; block: number; blockHash: string }[]>
   /** The chain has dropped the block of a FINAL batch: it is OPEN again, nothing of it is booked, its transaction waits. */
   reopenBatch(batchId: string): Promise<void>
-  /** COMMITTED and BATCHED money not final yet; `atRisk`: what waits in accounts whose thaw reaches into it. */
+  due(collector: string): Promise<Due>
+  /** COMMITTED and BATCHED money not final yet; `atRisk`: what waits in accounts whose thaw reaches into it. Looks at all of it. */
   exposure(collector: string): Promise<Exposure>
 }
 

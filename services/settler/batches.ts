@@ -30,6 +30,9 @@ const REBROADCAST_MS = 5000
 /** A transaction that no block took for this long is signed again with the same nonce and today's fees. */
 const REPLACE_MS = 60_000
 const LONGEST_BACKOFF_MS = 60_000
+/** A look through all that waits, after which nothing was worth its gas, is repeated after so many times what it took. */
+const REST_FACTOR = 20
+const LONGEST_REST_MS = 60_000
 /** How far back settled batches are looked at again. */
 const REORG_BLOCKS = 256
 
@@ -43,6 +46,7 @@ interface Settling extends SettlerOptions {
   now: () => number
   sentAt: Map<string, { first: number; last: number }>
   refusals: { count: number; until: number }
+  restUntil: number
   windowSeconds: number | null
 }
 
@@ -58,6 +62,7 @@ export function openTicker(options: SettlerOptions): () => Promise<Tick> {
     ...options,
     sentAt: new Map(),
     refusals: NO_REFUSALS,
+    restUntil: Number.NEGATIVE_INFINITY,
     windowSeconds: null,
   }
   return () => tick(settling)
@@ -76,13 +81,14 @@ async function tick(settling: Settling): Promise<Tick> {
 
 async function draft(settling: Settling): Promise<Tick> {
   const { chain, ledger, collector, maxAgeSeconds, minGross, maxRows, maxLanes } = settling
-  const { oldestServedAt, atRisk } = await ledger.exposure(collector)
+  const { oldestServedAt, atRisk } = await ledger.due(collector)
   if (oldestServedAt === null) return 'idle'
   const head = await chain.head()
   const age = head.timestamp - oldestServedAt
   const window = await settlementWindow(settling)
   if (age > window) await expire(settling, head.timestamp - window)
-  if (age < maxAgeSeconds && atRisk === 0n) return 'idle'
+  if (atRisk === 0n && (age < maxAgeSeconds || settling.now() < settling.restUntil)) return 'idle'
+  const startedAt = settling.now()
   const drafted = await ledger.draftBatch({
     batchId: settling.randomId(),
     collector,
@@ -93,7 +99,10 @@ async function draft(settling: Settling): Promise<Tick> {
     maxLanes,
     economy: await economyNow(settling),
   })
-  return drafted === null ? 'idle' : send(settling, { batch: { ...drafted, transaction: null } })
+  if (drafted) return send(settling, { batch: { ...drafted, transaction: null } })
+  const endedAt = settling.now()
+  settling.restUntil = endedAt + Math.min(REST_FACTOR * (endedAt - startedAt), LONGEST_REST_MS)
+  return 'idle'
 }
 
 /** What never earned its gas is too old by now: the payer keeps the money, and the operator is told. */

@@ -176,6 +176,28 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
     expect(await charged()).toBe(before + 714n)
   })
 
+  it('looks through all that waits for its gas the more rarely, the longer such a look takes, unless money is at risk', async () => {
+    let clock = 0
+    let looks = 0
+    const slow: SettlerOptions['ledger'] = {
+      ...ledger,
+      async draftBatch() {
+        looks += 1
+        clock += 100
+        return null
+      },
+    }
+    const tick = ticker({ ledger: slow, now: () => clock })
+    const looksAt = async (time: number) => {
+      clock = time
+      expect(await tick()).toBe('idle')
+      return looks
+    }
+    expect([await looksAt(0), await looksAt(200), await looksAt(2099), await looksAt(2100)]).toEqual([1, 1, 1, 2])
+    slow.due = async () => ({ oldestServedAt: 0, atRisk: 1n })
+    expect([await looksAt(2300), await looksAt(2500)]).toEqual([3, 4])
+  })
+
   it("tells the ledger what gas costs in the token at today's price, and what the collector earns", async () => {
     await ticker({ coinPrice: 3_000_000_000n, minGross: 1_000_000n })()
     const { batch = 0n, feePpm } = ledger.asked?.economy ?? {}

@@ -6,6 +6,10 @@ CREATE UNIQUE INDEX "requests_repeatable" ON "requests"("account_id", "idempoten
 -- Read back whole, never looked into by an index: kept as the text that it came as.
 ALTER TABLE "receipts" ALTER COLUMN "receipt" TYPE JSON;
 
+-- A settler asks every moment what waits the longest and whether a thaw reaches into it: neither takes a look at all that waits.
+CREATE INDEX "unsettled_served_at_idx" ON "unsettled"("served_at");
+CREATE INDEX "accounts_thawing" ON "accounts"("collector") WHERE "chain_thawing" > 0;
+
 DROP FUNCTION reserve_batch(text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[],
   text[], text[], text[]);
 DROP FUNCTION commit_batch(text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[]);

@@ -13,6 +13,14 @@ const AT_RISK = 'a.chain_thawing > 0 AND a.charged > a.chain_deposit - a.chain_t
 
 /** Chapter 5, the ledger's side: which receipts make a batch, and what became of it. */
 export function openSettlement({ query, transaction }: Database): SettlementLedger {
+  async function waitingOf(accountIds: readonly string[]): Promise<bigint> {
+    const { rows } = await query<{ amount: string }>(
+      'SELECT coalesce(sum(charged), 0) AS amount FROM unsettled WHERE batch_id IS NULL AND account_id = ANY($1)',
+      [accountIds],
+    )
+    return BigInt(rows[0]?.amount ?? 0)
+  }
+
   return {
     draftBatch: (options) =>
       transaction(async (under) => {
@@ -65,6 +73,22 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
     },
 
     reopenBatch: (batchId) => transaction((under) => reopenBatch(under, batchId)),
+
+    async due(collector) {
+      const oldest = await query<{ served_at: string }>(
+        `SELECT u.served_at FROM unsettled u JOIN accounts a USING (account_id) WHERE a.collector = $1 AND u.charged > 0
+         ORDER BY u.served_at LIMIT 1`,
+        [collector],
+      )
+      const risky = await query<{ account_id: string }>(
+        `SELECT account_id FROM accounts a WHERE a.collector = $1 AND ${AT_RISK}`,
+        [collector],
+      )
+      return {
+        oldestServedAt: oldest.rows[0] ? Number(oldest.rows[0].served_at) : null,
+        atRisk: risky.rows.length === 0 ? 0n : await waitingOf(risky.rows.map(({ account_id }) => account_id)),
+      }
+    },
 
     async exposure(collector) {
       const { rows } = await query<{ requests: string; amount: string; oldest: string | null; at_risk: string }>(

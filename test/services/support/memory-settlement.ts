@@ -79,6 +79,10 @@ export function openMemorySettlement(market: Marketplace): MemorySettlement {
     async dropBatch(batchId) {
       move(batchId, 'COMMITTED')
     },
+    async due() {
+      const { oldestServedAt, atRisk } = await this.exposure('')
+      return { oldestServedAt, atRisk }
+    },
     async exposure() {
       const open = ledger.requests.filter(({ state }) => state === 'COMMITTED' || state === 'BATCHED')
       const oldestServedAt = open.length === 0 ? null : Math.min(...open.map(({ servedAt }) => servedAt))
