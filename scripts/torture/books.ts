@@ -68,27 +68,52 @@ async function findRows(databaseUrl: string): Promise<string[]> {
   return findings
 }
 
+interface Charge {
+  request_id: string
+  key: string
+  idempotency_key: string
+  charged: string
+}
+
 /** Each buyer was charged once for each key, as much as it was told, and for nothing that it did not ask for. */
 async function findCharges({ databaseUrl, bought }: { databaseUrl: string; bought: readonly Bought[] }): Promise<string[]> {
   const findings: string[] = []
-  for (const { accountId, charges } of bought) {
-    const rows = await ask<{ key: string; idempotency_key: string; charged: string }>(
+  for (const buyer of bought) {
+    const rows = await ask<Charge>(
       databaseUrl,
-      `SELECT key, idempotency_key, charged FROM requests WHERE account_id = $1 AND state <> 'RELEASED'`,
-      [accountId],
+      `SELECT request_id, key, idempotency_key, charged FROM requests WHERE account_id = $1 AND state <> 'RELEASED'`,
+      [buyer.accountId],
     )
-    const booked = new Map(rows.map(({ idempotency_key, charged }) => [idempotency_key, BigInt(charged)]))
-    const keys = [...new Set(rows.map(({ key }) => key))]
-    for (const [idempotencyKey, charged] of charges) {
-      // The books know a request by the digest of what its buyer calls it.
-      const digest = keys.map((key) => identityOf({ accountId, key, idempotencyKey }).digest).find((one) => booked.has(one)) ?? ''
-      if (booked.get(digest) !== charged)
-        findings.push(`${accountId} was told ${charged} for ${idempotencyKey}, the books have ${booked.get(digest)}`)
-      booked.delete(digest)
-    }
-    for (const digest of booked.keys()) findings.push(`${accountId} was charged for ${digest}, and has no answer`)
+    const { wrong, left } = answersIn(rows, buyer)
+    findings.push(...wrong, ...left.flatMap((row) => whatIsWrongWithStream(row, buyer) ?? []))
   }
   return findings
+}
+
+/** `left`: charges for which no whole answer came. */
+function answersIn(rows: readonly Charge[], { accountId, charges }: Bought): { wrong: string[]; left: Charge[] } {
+  const wrong: string[] = []
+  const booked = new Map(rows.map((row) => [row.idempotency_key, row]))
+  const keys = [...new Set(rows.map(({ key }) => key))]
+  for (const [idempotencyKey, charged] of charges) {
+    // The books know a request by the digest of what its buyer calls it.
+    const digest = keys.map((key) => identityOf({ accountId, key, idempotencyKey }).digest).find((one) => booked.has(one)) ?? ''
+    const found = booked.get(digest)?.charged
+    if (found !== charged.toString())
+      wrong.push(`${accountId} was told ${charged} for ${idempotencyKey}, the books have ${found}`)
+    booked.delete(digest)
+  }
+  return { wrong, left: [...booked.values()] }
+}
+
+/** With a receipt a stream costs what that says; cut short without one, at most what came, unless its buyer hung up. */
+function whatIsWrongWithStream({ request_id, charged }: Charge, { accountId, streams }: Bought): string | null {
+  const stream = streams.get(request_id)
+  if (!stream) return `${accountId} was charged ${charged} for ${request_id}, and has no answer`
+  const { told, came, left } = stream
+  if (told !== null)
+    return told === BigInt(charged) ? null : `${accountId} was told ${told} for ${request_id}, the books have ${charged}`
+  return left || BigInt(charged) <= came ? null : `${accountId} was charged ${charged} for ${request_id}, of which ${came} came`
 }
 
 /** What the chain charged each account is what the books call final, and every credit is where the books have it. */

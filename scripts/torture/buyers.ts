@@ -3,11 +3,14 @@ import type { Wallet } from 'ethers'
 import { GranaryError } from '../../services/core/errors.ts'
 import { Granary, type InferAnswer } from '../../services/sdk/index.ts'
 import type { Draw } from './draw.ts'
+import type { Streamed } from './stream-buyers.ts'
 
 /** What one buyer knows in the end: each idempotency key with the charge that its answer told. */
 export interface Bought {
   accountId: string
   charges: Map<string, bigint>
+  /** By the request's id. */
+  streams: Map<string, Streamed>
   /** Answers that arrived at the machine and were thrown away, so that the request had to be repeated. */
   lost: number
   refusals: Map<string, number>
@@ -29,9 +32,13 @@ const MAX_PER_REQUEST = 1_000_000n
 const MAX_PAUSE_MS = 30
 const PAUSE_AFTER_REFUSAL_MS = 250
 
+export function newBought(): Bought {
+  return { accountId: '', charges: new Map(), streams: new Map(), lost: 0, refusals: new Map() }
+}
+
 /** Buys until it is told to stop, one at a time; each request is repeated under its key until it is answered, whatever happens. */
 export function startBuyer(options: BuyerOptions): { bought: Bought; ended: Promise<void> } {
-  const bought: Bought = { accountId: '', charges: new Map(), lost: 0, refusals: new Map() }
+  const bought = newBought()
   return { bought, ended: buyInto(bought, options) }
 }
 
@@ -59,7 +66,7 @@ async function buyInto(bought: Bought, options: BuyerOptions): Promise<void> {
 }
 
 /** Until it works; what no repeat can mend is thrown. */
-async function insist<T>(act: () => Promise<T>, { refusals }: Bought): Promise<T> {
+export async function insist<T>(act: () => Promise<T>, { refusals }: Bought): Promise<T> {
   for (;;) {
     try {
       return await act()

@@ -10,6 +10,7 @@ import { type Bought, startBuyer } from './buyers.ts'
 import { openDraw } from './draw.ts'
 import { type Patient, strike } from './faults.ts'
 import { openShakyChain } from './shaky-chain.ts'
+import { startStreamBuyer } from './stream-buyers.ts'
 
 export interface TortureOptions {
   rounds: number
@@ -25,6 +26,9 @@ export interface TortureReport extends Audit {
   faults: Record<string, number>
   answered: number
   lostAnswers: number
+  /** Streams of which something came, and those of them whose receipt came. */
+  streams: number
+  wholeStreams: number
   refusals: Record<string, number>
   dir: string
 }
@@ -53,22 +57,27 @@ export async function torture({ rounds, seed, onProgress, keep = false }: Tortur
   const cooperative = stack.use(await startCooperative({ dir, port: 0, rpcUrl: chain.url, log, onProgress }))
   const { gatewayUrl, rpcUrl, chainId, contracts } = cooperative.facts
   const world = stack.use(new World({ gatewayUrl, rpcUrl, chainId: BigInt(chainId), contracts }))
-  const shops = [
+  const purses = [
     await openPurse(world, 'by voucher'),
-    await openPurse(world, 'by key'),
+    await openPurse(world, 'by key', { byKey: true }),
     await openPurse(world, 'by voucher again'),
+    await openPurse(world, 'in steps', { streams: true }),
   ]
   await chain.mine(SETTLED_BLOCKS)
 
   const stop = new AbortController()
   const draw = openDraw(seed)
-  const buyers = shops.map(({ person, apiKey }, index) =>
-    startBuyer({
-      ...{ wallet: person.wallet, gatewayUrl, rpcUrl, model: MODEL, apiKey: index === 1 ? apiKey : null },
+  const buyers = purses.map(({ person, apiKey, streams }, index) => {
+    const common = {
+      wallet: person.wallet,
+      gatewayUrl,
+      rpcUrl,
+      model: MODEL,
       draw: openDraw(seed + 1 + index),
       signal: stop.signal,
-    }),
-  )
+    }
+    return streams ? startStreamBuyer(common) : startBuyer({ ...common, apiKey })
+  })
   const patient: Patient = { cooperative, dir, chain, draw }
   const faults: Record<string, number> = {}
   // A buyer that gives up ends the run at once, as does a process that is given up.
@@ -105,20 +114,31 @@ async function progress(bought: readonly Bought[], pauseMs: number): Promise<voi
   await delay(pauseMs)
 }
 
-async function openPurse(world: World, name: string): Promise<{ person: Person; apiKey: string }> {
+interface Purse {
+  person: Person
+  apiKey: string | null
+  streams: boolean
+}
+
+async function openPurse(world: World, name: string, { byKey = false, streams = false } = {}): Promise<Purse> {
   const person = await world.person(name)
   await world.giveDollars(person, 1000n * DOLLAR)
-  await person.granary.account.deposit(1000n * DOLLAR)
-  const { apiKey } = await person.granary.account.createApiKey({ cap: 900n * DOLLAR, lifeSeconds: 7 * 24 * 3600, label: name })
-  return { person, apiKey }
+  const { account } = person.granary
+  await account.deposit(1000n * DOLLAR)
+  if (!byKey) return { person, apiKey: null, streams }
+  const { apiKey } = await account.createApiKey({ cap: 900n * DOLLAR, lifeSeconds: 7 * 24 * 3600, label: name })
+  return { person, apiKey, streams }
 }
 
 function sums(bought: readonly Bought[]) {
   const refusals: Record<string, number> = {}
+  const streams = bought.flatMap((buyer) => [...buyer.streams.values()])
   for (const buyer of bought) for (const [code, count] of buyer.refusals) refusals[code] = (refusals[code] ?? 0) + count
   return {
     answered: bought.reduce((sum, { charges }) => sum + charges.size, 0),
     lostAnswers: bought.reduce((sum, { lost }) => sum + lost, 0),
+    streams: streams.length,
+    wholeStreams: streams.filter(({ told }) => told !== null).length,
     refusals,
   }
 }
