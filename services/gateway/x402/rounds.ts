@@ -42,15 +42,15 @@ export async function round(options: Rounds): Promise<void> {
     if (desk.live.has(idOf(payment))) continue
     await guarded(desk, payment, () => resume(desk, payment))
   }
-  // First what is earned: a refund can then only take what is not.
-  await sweep(options)
   const { timestamp } = await desk.till.chain.head()
   const { minRefund } = options
   await shop.ledger.closePayments(desk.house.rail.router, minRefund)
   const returnable = { endedBefore: timestamp - ENDED_SECONDS, least: minRefund, limit: AT_ONCE }
-  for (const payment of await shop.ledger.returnable(desk.house.rail.router, returnable)) {
-    await guarded(desk, payment, () => giveBack(desk, payment))
-  }
+  const payments = await shop.ledger.returnable(desk.house.rail.router, returnable)
+  const owed = payments.reduce((sum, payment) => (payment.state === 'RELEASED' ? sum : sum + refundOf(payment)), 0n)
+  // First what is earned: a refund can then only take what is not.
+  await sweep(options, owed)
+  for (const payment of payments) await guarded(desk, payment, () => giveBack(desk, payment))
 }
 
 /** One payment's trouble is not the others'. */
@@ -96,15 +96,30 @@ async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlem
   return found
 }
 
-async function sweep({ desk, minSweep }: Rounds): Promise<void> {
+/**
+ * What the router holds less than it should, after a reorganisation that dropped a payment, is the collector's loss: neither the rest of
+ * what is earned waits for it, nor what its payers get back.
+ */
+async function sweep({ desk, minSweep }: Rounds, owed: bigint): Promise<void> {
   const { shop, house, till } = desk
+  const { router } = house.rail
   // Only what was paid for is charged to a house account, and a voided request's charge is taken back.
-  const total = (await shop.ledger.standing(house.accountId, house.key))?.accountCharged ?? 0n
+  const earned = (await shop.ledger.standing(house.accountId, house.key))?.accountCharged ?? 0n
   const swept = BigInt(String(await till.chain.read({ contract: 'X402Router', method: 'swept', args: [] })))
-  if (total <= swept || total - swept < minSweep) return
+  if (earned - swept < minSweep) return
+  const held = BigInt(String(await till.chain.read({ contract: 'Token', method: 'balanceOf', args: [router] })))
+  const missing = earned - swept + owed - held
+  const total = missing > 0n ? earned - missing : earned
+  if (total - swept < minSweep) return
+  if (missing > 0n) shop.log.error({ event: 'router.short', earned: `${earned - swept}`, owed: `${owed}`, held: `${held}` })
   const signature = house.signer.signingKey.sign(digestOf('X402Router', 'Sweep', house.router, { total })).serialized
   const { hash } = await till.chain.submit({ contract: 'X402Router', method: 'sweep', args: [total, signature] })
   shop.log.info({ event: 'router.swept', amount: (total - swept).toString(), total: total.toString(), transaction: hash })
+}
+
+/** A final request keeps what it was charged. */
+function refundOf({ value, requestState, charged }: Payment): bigint {
+  return value - (requestState === 'FINAL' ? charged : 0n)
 }
 
 /** Once it is RETURNING, no request can be made with the payment any more; then the money leaves, once. */
@@ -125,7 +140,7 @@ async function giveBack(desk: ExactDesk, payment: Payment): Promise<void> {
 
 async function refund({ shop, till, house }: ExactDesk, payment: Payment): Promise<void> {
   const { payer: from, nonce, value, validAfter, validBefore, signature } = payment
-  const amount = value - (payment.requestState === 'FINAL' ? payment.charged : 0n)
+  const amount = refundOf(payment)
   const before = await till.chain.read({ contract: 'X402Router', method: 'refunded', args: [from, nonce] })
   if (BigInt(String(before)) > 0n || amount === 0n) return
   const ours = house.signer.signingKey.sign(digestOf('X402Router', 'Refund', house.router, { from, nonce, amount })).serialized
