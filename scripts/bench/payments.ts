@@ -6,7 +6,7 @@ import { machineOf } from './payments/machine.ts'
 import { type Measurement, measurements } from './payments/measurements.ts'
 
 /**
- * npm run bench:payments -- [--quick] [--seconds 30] [--only paid.mac,voucher] [--connections 64] [--accounts 1000] [--long]
+ * npm run bench:payments -- [--quick] [--seconds 30] [--only paid.mac,voucher] [--connections 256] [--accounts 1000] [--long]
  *   [--profile folder]
  * What paying costs beside what the stock x402 server takes for it, on this machine, in this run. `--only` takes figures' keys or
  * beginnings of them; `--quick` takes short windows and a tenth of the history, which says less.
@@ -14,7 +14,7 @@ import { type Measurement, measurements } from './payments/measurements.ts'
 const METHOD =
   'Processor time is user + system from /proc of gateway, settler, indexer and all processes of PostgreSQL; buyers, chain and reference ' +
   'run in processes of their own and do not count. The gateway is the real one over HTTP on loopback, with real sessions, vouchers, API ' +
-  'keys and ledger, and settlement on a local chain in batches of ten seconds; the time of a window runs until its last request is final ' +
+  'keys and ledger, and settlement on a local chain in batches of thirty seconds; the time of a window runs until its last request is final ' +
   'there and published. In the place of the providers is a dispatcher that answers at once with a constant, unsigned receipt (signing it ' +
   'is the provider’s work, checking it the dispatcher’s). The reference, measured anew right before each kind of paid request, is ' +
   '@x402/express with the scheme batch-settlement under @x402/fetch, one channel for each of 16 loops, channels in memory, a facilitator ' +
@@ -57,7 +57,7 @@ if (import.meta.main) {
       quick: { type: 'boolean', default: false },
       seconds: { type: 'string' },
       only: { type: 'string', default: '' },
-      connections: { type: 'string', default: '64' },
+      connections: { type: 'string', default: '256' },
       accounts: { type: 'string' },
       long: { type: 'boolean', default: false },
       profile: { type: 'string' },

@@ -104,7 +104,7 @@ async function startServer(options: {
     unix_socket_directories: '',
     fsync: 'on',
     synchronous_commit: 'on',
-    shared_buffers: '32MB',
+    shared_buffers: '128MB',
     max_connections: '120',
     // A single server without replicas or archive.
     wal_level: 'minimal',

@@ -69,6 +69,13 @@ export interface PaymentLedger {
   closePayments(router: string, least: bigint): Promise<number>
   /** Of which `least` or more may have to go back: released ones past `endedBefore`, voided ones, and final ones that cost less. */
   returnable(router: string, options: { endedBefore: number; least: bigint; limit: number }): Promise<Payment[]>
+  /** Those whose block a reorganisation has replaced since. */
+  displacedPayments(router: string, limit: number): Promise<Payment[]>
+  /** What became of a displaced one: the block that has it now; null when none has, and none will. */
+  placePayment(id: PaymentId, settled: { transaction: string; block: number } | null): Promise<void>
   /** From RETURNING on, no request can be made with it any more; false when it was not `from` any more. */
-  movePayment(id: PaymentId, change: { from: PaymentState; to: PaymentState; settledIn?: string }): Promise<boolean>
+  movePayment(
+    id: PaymentId,
+    change: { from: PaymentState; to: PaymentState; settledIn?: string; block?: number },
+  ): Promise<boolean>
 }

@@ -5,6 +5,7 @@ import { forgeries } from './groups/x402-forgeries.ts'
 import { names } from './groups/x402-names.ts'
 import { paywall } from './groups/x402-paywall.ts'
 import { races } from './groups/x402-races.ts'
+import { reorgs } from './groups/x402-reorgs.ts'
 import { silence } from './groups/x402-silence.ts'
 import { openX402Market, type X402Market } from './support/x402-market.ts'
 
@@ -27,7 +28,7 @@ describe.skipIf(missing !== null)(`paying by x402${missing ? ` (skipped: ${missi
     await market?.[Symbol.asyncDispose]()
   })
 
-  for (const group of [clients, forgeries, paywall, races, names, silence]) group(() => market)
+  for (const group of [clients, forgeries, paywall, races, names, silence, reorgs]) group(() => market)
 
   it('has paid out of the house account what providers, authors and contributors got, to the unit', async () => {
     await market.untilSettled()

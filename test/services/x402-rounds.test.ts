@@ -6,7 +6,68 @@ import { round } from '../../services/gateway/x402/rounds.ts'
 import { silent } from './support/marketplace.ts'
 
 const MIN_SWEEP = 5n
+const VALID_BEFORE = 1000
 const router = `0x${'0a'.repeat(20)}`
+
+/** Of a payment that is RETURNED or SETTLED, whose block is gone: what a round does at `now`. */
+async function roundOver(displaced: { state: string; used: boolean; refunded: bigint; now: number }): Promise<string[]> {
+  const did: string[] = []
+  const payment = {
+    ...{
+      payer: router,
+      nonce: `0x${'01'.repeat(32)}`,
+      router,
+      value: 10n,
+      charged: 0n,
+      validAfter: 0,
+      validBefore: VALID_BEFORE,
+    },
+    ...{ signature: `0x${'11'.repeat(64)}1b`, state: displaced.state, requestState: 'RELEASED' },
+  }
+  const reads: Record<string, unknown> = { authorizationState: displaced.used, refunded: displaced.refunded, swept: 0n }
+  const transfer = { name: 'Transfer', contract: 'Token', args: { from: router, to: router, value: '10' }, logIndex: 1 }
+  const use = { name: 'AuthorizationUsed', contract: 'Token', args: { authorizer: router, nonce: payment.nonce }, logIndex: 0 }
+  const chain = {
+    head: async () => ({ timestamp: displaced.now, number: 9 }),
+    read: async ({ method }: { method: string }) => reads[method],
+    find: async () => [{ transaction: '0xab' }],
+    outcome: async () => ({ hash: '0xab', block: 7, succeeded: true, events: [use, transfer] }),
+    async submit({ method }: { method: string }) {
+      did.push(method)
+      return { hash: '0xcd', block: 8, events: [use, transfer] }
+    },
+  }
+  const ledger = {
+    openPayments: async () => [],
+    displacedPayments: async () => [payment],
+    standing: async () => null,
+    closePayments: async () => 0,
+    returnable: async () => [],
+    paymentSent: async () => undefined,
+    async movePayment(_: unknown, { to }: { to: string }) {
+      did.push(to)
+      return true
+    },
+    async placePayment(_: unknown, settled: { block: number } | null) {
+      did.push(settled === null ? 'lost' : `in block ${settled.block}`)
+    },
+  }
+  const house = {
+    rail: { router },
+    accountId: '0x',
+    key: '0x',
+    signer: Wallet.createRandom(),
+    router: { chainId: 1n, address: router },
+  }
+  const desk = {
+    shop: { ledger, owner: 'x402:first', log: silent },
+    till: { chain, ledger, log: silent },
+    house,
+    live: new Set(),
+  }
+  await round({ desk: desk as never, minSweep: MIN_SWEEP, minRefund: 1n })
+  return did
+}
 
 interface Books {
   earned: bigint
@@ -41,6 +102,7 @@ async function sentBy({ earned, swept, held, voided }: Books): Promise<{ swept: 
   }
   const ledger = {
     openPayments: async () => [],
+    displacedPayments: async () => [],
     standing: async () => ({ accountCharged: earned }),
     closePayments: async () => 0,
     returnable: async () => payments as unknown as Payment[],
@@ -76,5 +138,14 @@ describe('a round of the x402 rail', () => {
         expect(sent).toEqual({ swept: rest < MIN_SWEEP ? 0n : rest, refunded: voided })
       }),
     )
+  })
+
+  it('sends a payment again whose block is gone, while its authorization lasts, and gives back again what was', async () => {
+    const settled = { state: 'SETTLED', used: false, refunded: 0n, now: VALID_BEFORE - 1 }
+    expect(await roundOver(settled)).toEqual(['transferWithAuthorization', 'in block 8'])
+    expect(await roundOver({ ...settled, used: true })).toEqual(['in block 7'])
+    expect(await roundOver({ ...settled, now: VALID_BEFORE })).toEqual(['lost'])
+    expect(await roundOver({ ...settled, state: 'RETURNED', used: true })).toEqual(['RETURNING', 'in block 7'])
+    expect(await roundOver({ ...settled, state: 'RETURNED', used: true, refunded: 10n })).toEqual(['in block 7'])
   })
 })

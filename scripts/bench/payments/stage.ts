@@ -18,7 +18,7 @@ import { type EscrowFacts, UNIT_PRICE } from './wallets.ts'
 
 const root = resolve(import.meta.dirname, '..', '..', '..')
 /** Between the three seconds of `npm start` and the hours that gas makes sensible. */
-export const SETTLE_AGE_SECONDS = 10
+export const SETTLE_AGE_SECONDS = 30
 
 /** A cooperative of its own in which inference costs nothing: chain, PostgreSQL, gateway, indexer and settler as processes. */
 export interface Stage extends AsyncDisposable {

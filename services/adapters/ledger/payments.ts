@@ -83,6 +83,14 @@ export function openPayments(database: Database): PaymentLedger {
       )
       return rows.map(paymentOf)
     },
+
+    async displacedPayments(router, limit) {
+      const { rows } = await query<PaymentRow>(
+        `${PAYMENTS} WHERE p.router = $1 AND p.displaced ORDER BY p.settled_block LIMIT $2`,
+        [router, limit],
+      )
+      return rows.map(paymentOf)
+    },
   }
 }
 
@@ -104,15 +112,20 @@ function openChanges({ query }: Database) {
       const set = `state = 'SETTLED', settled_in = $3, settled_block = $4 WHERE state IN ('RESERVED', 'SENT')`
       await change(set, id, [transaction, block])
     },
+    async placePayment(id: PaymentId, settled: { transaction: string; block: number } | null) {
+      const set = 'displaced = false, settled_in = coalesce($3, settled_in), settled_block = $4 WHERE displaced'
+      await change(set, id, [settled?.transaction ?? null, settled?.block ?? null])
+    },
     async paymentAnswered(id: PaymentId) {
       await change(`delivery = NULL WHERE state = 'SETTLED'`, id)
     },
     async releasePayment(id: PaymentId, reason: string) {
       await change(`state = 'RELEASED', delivery = NULL, reason = $3 WHERE state IN ('RESERVED', 'SENT')`, id, [reason])
     },
-    movePayment(id: PaymentId, { from, to, settledIn }: { from: PaymentState; to: PaymentState; settledIn?: string }) {
-      const set = `state = $3::payment_state, settled_in = coalesce($4, settled_in) WHERE state = $5::payment_state`
-      return change(set, id, [to, settledIn ?? null, from])
+    movePayment(id: PaymentId, { from, to, settledIn, block }: Parameters<PaymentLedger['movePayment']>[1]) {
+      const set = `state = $3::payment_state, settled_in = coalesce($4, settled_in), settled_block = coalesce($5, settled_block)
+        WHERE state = $6::payment_state`
+      return change(set, id, [to, settledIn ?? null, block ?? null, from])
     },
   }
 }

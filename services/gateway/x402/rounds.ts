@@ -4,7 +4,7 @@ import { digestOf } from '../../core/messages.ts'
 import type { Payment } from '../../core/payment-ledger.ts'
 import { conclude, release } from './conclude.ts'
 import { type ExactDesk, idOf } from './desk.ts'
-import { isUsed, lookUp, type Settlement, whatUsed } from './settlement.ts'
+import { isUsed, lookUp, type Settlement, settle, type Till, whatUsed } from './settlement.ts'
 
 export interface Rounds {
   desk: ExactDesk
@@ -42,11 +42,14 @@ export async function round(options: Rounds): Promise<void> {
     if (desk.live.has(idOf(payment))) continue
     await guarded(desk, payment, () => resume(desk, payment))
   }
+  const { router } = desk.house.rail
+  for (const payment of await shop.ledger.displacedPayments(router, AT_ONCE))
+    await guarded(desk, payment, () => placeAgain(options, payment))
   const { timestamp } = await desk.till.chain.head()
   const { minRefund } = options
-  await shop.ledger.closePayments(desk.house.rail.router, minRefund)
+  await shop.ledger.closePayments(router, minRefund)
   const returnable = { endedBefore: timestamp - ENDED_SECONDS, least: minRefund, limit: AT_ONCE }
-  const payments = await shop.ledger.returnable(desk.house.rail.router, returnable)
+  const payments = await shop.ledger.returnable(router, returnable)
   const owed = payments.reduce((sum, payment) => (payment.state === 'RELEASED' ? sum : sum + refundOf(payment)), 0n)
   // First what is earned: a refund can then only take what is not.
   await sweep(options, owed)
@@ -96,6 +99,30 @@ async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlem
   return found
 }
 
+/** A reorganisation may have dropped the transaction that moved it, or only have moved that to another block. */
+async function placeAgain({ desk, minRefund }: Rounds, payment: Payment): Promise<void> {
+  const { shop, till } = desk
+  const settlement = await settleAgain(desk, payment)
+  if (settlement.outcome === 'unsent' || settlement.outcome === 'unknown') return
+  if (settlement.outcome === 'refused') {
+    const { payer, nonce, value } = payment
+    shop.log.error({ event: 'payment.lost', payer, nonce, value: value.toString(), why: settlement.why })
+    return shop.ledger.placePayment(payment, null)
+  }
+  const isGivenBack = payment.state === 'RETURNED' && refundOf(payment) >= minRefund
+  if (isGivenBack && (await refundedOf(till, payment)) === 0n)
+    await shop.ledger.movePayment(payment, { from: 'RETURNED', to: 'RETURNING' })
+  await shop.ledger.placePayment(payment, settlement)
+}
+
+async function settleAgain({ till }: ExactDesk, payment: Payment): Promise<Settlement> {
+  if (await isUsed(till.chain, payment)) return whatUsed(till.chain, payment)
+  const { timestamp } = await till.chain.head()
+  if (timestamp >= payment.validBefore)
+    return { outcome: 'refused', why: 'Its block was dropped, and the authorization has ended.' }
+  return settle(till, payment)
+}
+
 /**
  * What the router holds less than it should, after a reorganisation that dropped a payment, is the collector's loss: neither the rest of
  * what is earned waits for it, nor what its payers get back.
@@ -134,17 +161,22 @@ async function giveBack(desk: ExactDesk, payment: Payment): Promise<void> {
     if (!(await ledger.movePayment(payment, { from: 'RELEASED', ...came })) || came.to === 'CLOSED') return
   }
   if (payment.state === 'SETTLED' && !(await ledger.movePayment(payment, { from: 'SETTLED', to: 'RETURNING' }))) return
-  await refund(desk, payment)
-  await ledger.movePayment(payment, { from: 'RETURNING', to: 'RETURNED' })
+  const sent = await refund(desk, payment)
+  await ledger.movePayment(payment, { from: 'RETURNING', to: 'RETURNED', ...(sent && { block: sent.block }) })
 }
 
-async function refund({ shop, till, house }: ExactDesk, payment: Payment): Promise<void> {
+/** Null when it was given back before, or nothing is left of it. */
+async function refund({ shop, till, house }: ExactDesk, payment: Payment): Promise<{ block: number } | null> {
   const { payer: from, nonce, value, validAfter, validBefore, signature } = payment
   const amount = refundOf(payment)
-  const before = await till.chain.read({ contract: 'X402Router', method: 'refunded', args: [from, nonce] })
-  if (BigInt(String(before)) > 0n || amount === 0n) return
+  if (amount === 0n || (await refundedOf(till, payment)) > 0n) return null
   const ours = house.signer.signingKey.sign(digestOf('X402Router', 'Refund', house.router, { from, nonce, amount })).serialized
   const args = [{ from, value, validAfter, validBefore, nonce }, amount, signature, ours]
-  const { hash } = await till.chain.submit({ contract: 'X402Router', method: 'refund', args })
+  const { hash, block } = await till.chain.submit({ contract: 'X402Router', method: 'refund', args })
   shop.log.info({ event: 'payment.returned', payer: from, nonce, amount: amount.toString(), transaction: hash })
+  return { block }
+}
+
+async function refundedOf({ chain }: Till, { payer, nonce }: Payment): Promise<bigint> {
+  return BigInt(String(await chain.read({ contract: 'X402Router', method: 'refunded', args: [payer, nonce] })))
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { closeAs, draftAll, fund, hex, type OpenLedger, order } from './ledger-acts.ts'
+import { closeAs, draftAll, fund, headAfter, hex, type OpenLedger, order } from './ledger-acts.ts'
 import { earned, openHouse, paidFor, payment } from './ledger-house.ts'
 
 /** x402 payments beside their requests, and what the house accounts are charged for them. */
@@ -119,6 +119,31 @@ export function ledgerPayments(opened: () => OpenLedger): void {
       await ledger.movePayment(cheap, { from: 'RETURNING', to: 'RETURNED' })
       expect(await ledger.returnable(router, options)).toEqual([])
       expect(await earned(opened().ledger, account)).toBe(17n)
+    })
+
+    it('whose block a reorganisation has replaced are named until their place is known', async () => {
+      const { ledger } = opened()
+      const router = hex(20)
+      const head = headAfter(await ledger.cursor())
+      await ledger.apply({ head, events: [], mirrors: [] })
+      const [early, late, back] = [payment({ router }), payment({ router }), payment({ router })]
+      for (const one of [early, late, back]) await ledger.openPayment(one, null)
+      await ledger.paymentSettled(early, { transaction: hex(32), block: head.number })
+      for (const one of [late, back]) await ledger.paymentSettled(one, { transaction: hex(32), block: head.number + 1 })
+      for (const [from, to] of [['SETTLED', 'RETURNING'] as const, ['RETURNING', 'RETURNED'] as const])
+        await ledger.movePayment(back, { from, to, block: head.number + 2 })
+      const displaced = async () => (await ledger.displacedPayments(router, 10)).map(({ nonce }) => nonce)
+      expect(await displaced()).toEqual([])
+      await ledger.rollback(head)
+      expect(await displaced()).toEqual([late.nonce, back.nonce])
+      expect(await ledger.displacedPayments(hex(20), 10)).toEqual([])
+      const moved = { transaction: hex(32), block: head.number + 5 }
+      await ledger.placePayment(late, moved)
+      await ledger.placePayment(back, null)
+      expect(await displaced()).toEqual([])
+      expect((await ledger.payment(late))?.settledIn).toBe(moved.transaction)
+      await ledger.rollback(head)
+      expect(await displaced()).toEqual([late.nonce])
     })
 
     it('have earned nothing for a voided request, all of which may go back', async () => {
