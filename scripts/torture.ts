@@ -17,10 +17,23 @@ console.log(`Seed ${seed}`)
 const report = await torture({ rounds, seed, keep: values.keep, onProgress: (line) => console.log(line) })
 if (values.keep) console.log(`Logs: ${report.dir}`)
 for (const finding of report.findings) console.error(`WRONG  ${finding}`)
-const { faults, answered, lostAnswers, streams, wholeStreams, final, released, voided, refusals, findings } = report
-console.log(JSON.stringify({ faults, refusals }))
+const {
+  faults,
+  answered,
+  lostAnswers,
+  streams,
+  wholeStreams,
+  coinAnswers,
+  coinRefusals,
+  final,
+  released,
+  voided,
+  refusals,
+  findings,
+} = report
+console.log(JSON.stringify({ faults, refusals, coinRefusals }))
 console.log(
-  `${rounds} faults, ${answered} requests answered (${lostAnswers} answers lost on the way), ${streams} streams (${wholeStreams} to their receipt): ${final} FINAL, ${released} RELEASED, ` +
+  `${rounds} faults, ${answered} requests answered (${lostAnswers} answers lost on the way), ${streams} streams (${wholeStreams} to their receipt), ${coinAnswers} answers paid for by x402: ${final} FINAL, ${released} RELEASED, ` +
     `${Object.values(voided).reduce((sum, count) => sum + count, 0)} VOIDED ${JSON.stringify(voided)}; ${findings.length} wrong`,
 )
 process.exit(findings.length === 0 ? 0 : 1)

@@ -2,6 +2,7 @@ import pg from 'pg'
 import { identityOf } from '../../services/gateway/repeats.ts'
 import type { World } from '../story/world.ts'
 import type { Bought } from './buyers.ts'
+import type { Coins } from './coin-buyers.ts'
 
 /** What a run must end with: the ledger, the chain and the buyers tell the same story, to the unit. */
 export interface Audit {
@@ -21,7 +22,23 @@ export async function unfinished(databaseUrl: string): Promise<number> {
   return Number(row?.count)
 }
 
-export async function auditBooks(options: { databaseUrl: string; world: World; bought: readonly Bought[] }): Promise<Audit> {
+/** Payments of which something may still come or go. */
+export async function openPayments(databaseUrl: string): Promise<number> {
+  const [row] = await ask<{ count: string }>(
+    databaseUrl,
+    `SELECT count(*) FROM payments WHERE displaced OR state NOT IN ('RETURNED', 'CLOSED')`,
+  )
+  return Number(row?.count)
+}
+
+interface Told {
+  databaseUrl: string
+  world: World
+  bought: readonly Bought[]
+  coins: readonly Coins[]
+}
+
+export async function auditBooks(options: Told): Promise<Audit> {
   const { databaseUrl } = options
   const states = await ask<{ state: string; reason: string | null; count: string }>(
     databaseUrl,
@@ -31,7 +48,12 @@ export async function auditBooks(options: { databaseUrl: string; world: World; b
   const voided = Object.fromEntries(
     states.filter(({ state }) => state === 'VOIDED').map(({ reason, count }) => [String(reason), Number(count)]),
   )
-  const findings = [...(await findRows(databaseUrl)), ...(await findCharges(options)), ...(await findDifferences(options))]
+  const findings = [
+    ...(await findRows(databaseUrl)),
+    ...(await findCharges(options)),
+    ...(await findCoins(options)),
+    ...(await findDifferences(options)),
+  ]
   return { final: count('FINAL'), released: count('RELEASED'), voided, findings }
 }
 
@@ -76,7 +98,7 @@ interface Charge {
 }
 
 /** Each buyer was charged once for each key, as much as it was told, and for nothing that it did not ask for. */
-async function findCharges({ databaseUrl, bought }: { databaseUrl: string; bought: readonly Bought[] }): Promise<string[]> {
+async function findCharges({ databaseUrl, bought }: Told): Promise<string[]> {
   const findings: string[] = []
   for (const buyer of bought) {
     const rows = await ask<Charge>(
@@ -116,8 +138,30 @@ function whatIsWrongWithStream({ request_id, charged }: Charge, { accountId, str
   return left || BigInt(charged) <= came ? null : `${accountId} was charged ${charged} for ${request_id}, of which ${came} came`
 }
 
+/** Who paid by x402 has lost exactly what its final requests were charged, and each answer that came is one of them, or was given back. */
+async function findCoins({ databaseUrl, world, coins }: Told): Promise<string[]> {
+  const findings: string[] = []
+  for (const { payer, funds, charges } of coins) {
+    const rows = await ask<{ request_id: string; state: string; charged: string }>(
+      databaseUrl,
+      'SELECT q.request_id, q.state, q.charged FROM payments p JOIN requests q USING (request_id) WHERE p.payer = $1',
+      [payer],
+    )
+    const booked = new Map(rows.map((row) => [row.request_id, row]))
+    for (const [requestId, charged] of charges) {
+      const row = booked.get(requestId)
+      const holds = row?.charged === charged.toString() && (row.state === 'FINAL' || row.state === 'VOIDED')
+      if (!holds) findings.push(`${payer} was told ${charged} for ${requestId}, which is ${row?.state} at ${row?.charged}`)
+    }
+    const final = rows.filter(({ state }) => state === 'FINAL').reduce((sum, row) => sum + BigInt(row.charged), 0n)
+    const spent = funds - (await world.balanceOf(payer))
+    if (spent !== final) findings.push(`${payer} has spent ${spent}, and its final requests cost ${final}`)
+  }
+  return findings
+}
+
 /** What the chain charged each account is what the books call final, and every credit is where the books have it. */
-async function findDifferences({ databaseUrl, world }: { databaseUrl: string; world: World }): Promise<string[]> {
+async function findDifferences({ databaseUrl, world }: Told): Promise<string[]> {
   const findings: string[] = []
   const accounts = await ask<{ account_id: string; final: string }>(
     databaseUrl,

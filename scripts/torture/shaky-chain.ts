@@ -12,6 +12,8 @@ export interface ShakyChain extends AsyncDisposable {
   /** Replaces the last blocks by as many others; their transactions come back into the pool, or are lost. */
   reorganise(depth: number, options: { lose: boolean }): Promise<void>
   mine(blocks: number): Promise<void>
+  /** Moves the chain's clock. */
+  pass(seconds: number): Promise<void>
 }
 
 /**
@@ -52,6 +54,11 @@ export async function openShakyChain(dir: string): Promise<ShakyChain> {
     mine: (blocks) =>
       inTurn(async () => {
         for (let i = 0; i < blocks; i += 1) await engine.call('evm_mine')
+      }),
+    pass: (seconds) =>
+      inTurn(async () => {
+        await engine.call('evm_increaseTime', [seconds])
+        await engine.call('evm_mine')
       }),
     reorganise: (depth, { lose }) =>
       inTurn(async () => {

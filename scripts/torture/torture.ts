@@ -5,8 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { openLog } from '../../services/adapters/log.ts'
 import { startCooperative } from '../local/cooperative.ts'
 import { type Person, until, World } from '../story/world.ts'
-import { type Audit, auditBooks, unfinished } from './books.ts'
+import { type Audit, auditBooks, openPayments, unfinished } from './books.ts'
 import { type Bought, startBuyer } from './buyers.ts'
+import { type Coins, startCoinBuyer } from './coin-buyers.ts'
 import { openDraw } from './draw.ts'
 import { type Patient, strike } from './faults.ts'
 import { openShakyChain } from './shaky-chain.ts'
@@ -29,6 +30,9 @@ export interface TortureReport extends Audit {
   /** Streams of which something came, and those of them whose receipt came. */
   streams: number
   wholeStreams: number
+  /** Answers paid for by x402, and how often its client got none, by status. */
+  coinAnswers: number
+  coinRefusals: Record<string, number>
   refusals: Record<string, number>
   dir: string
 }
@@ -42,6 +46,8 @@ const ANSWERS_BETWEEN = 3
 const LONGEST_WAIT_MS = 20_000
 const MAX_PAUSE_MS = 500
 const QUIET_MS = 240_000
+/** Longer than an authorization lasts. */
+const PAYMENTS_END_SECONDS = 1200
 
 /**
  * A whole cooperative on real parts, bought from all the time, while its processes are killed, its database is killed, its
@@ -63,6 +69,8 @@ export async function torture({ rounds, seed, onProgress, keep = false }: Tortur
     await openPurse(world, 'by voucher again'),
     await openPurse(world, 'in steps', { streams: true }),
   ]
+  const coiner = await world.person('by x402')
+  await world.giveDollars(coiner, 1000n * DOLLAR)
   await chain.mine(SETTLED_BLOCKS)
 
   const stop = new AbortController()
@@ -78,10 +86,14 @@ export async function torture({ rounds, seed, onProgress, keep = false }: Tortur
     }
     return streams ? startStreamBuyer(common) : startBuyer({ ...common, apiKey })
   })
+  const coin = startCoinBuyer({
+    ...{ wallet: coiner.wallet, funds: 1000n * DOLLAR, chainId: BigInt(chainId), gatewayUrl, model: MODEL },
+    ...{ draw: openDraw(seed + 1 + purses.length), signal: stop.signal },
+  })
   const patient: Patient = { cooperative, dir, chain, draw }
   const faults: Record<string, number> = {}
   // A buyer that gives up ends the run at once, as does a process that is given up.
-  const ended = Promise.race([...buyers.map((buyer) => buyer.ended), cooperative.failed])
+  const ended = Promise.race([...buyers.map((buyer) => buyer.ended), coin.ended, cooperative.failed])
   ended.catch(() => undefined)
   for (let round = 1; round <= rounds; round += 1) {
     await Promise.race([
@@ -97,13 +109,16 @@ export async function torture({ rounds, seed, onProgress, keep = false }: Tortur
   }
   chain.mood = 'well'
   stop.abort()
-  await Promise.all(buyers.map((buyer) => buyer.ended))
+  await Promise.all([...buyers.map((buyer) => buyer.ended), coin.ended])
   const bought = buyers.map((buyer) => buyer.bought)
   const { databaseUrl } = cooperative
   onProgress('All answered; waiting until everything is settled')
   await until('everything to be settled', async () => (await unfinished(databaseUrl).catch(() => 1)) === 0, QUIET_MS)
-  const audit = await auditBooks({ databaseUrl, world, bought })
-  return { rounds, faults, ...audit, ...sums(bought), dir }
+  onProgress('Waiting until every x402 payment has come to its end')
+  await chain.pass(PAYMENTS_END_SECONDS)
+  await until('every payment to end', async () => (await openPayments(databaseUrl).catch(() => 1)) === 0, QUIET_MS)
+  const audit = await auditBooks({ databaseUrl, world, bought, coins: [coin.coins] })
+  return { rounds, faults, ...audit, ...sums(bought), ...sumsOfCoins(coin.coins), dir }
 }
 
 /** Faults strike a cooperative that works, or that has had its time to. */
@@ -141,4 +156,8 @@ function sums(bought: readonly Bought[]) {
     wholeStreams: streams.filter(({ told }) => told !== null).length,
     refusals,
   }
+}
+
+function sumsOfCoins({ charges, refusals }: Coins) {
+  return { coinAnswers: charges.size, coinRefusals: Object.fromEntries(refusals) }
 }
