@@ -32,6 +32,7 @@ export function openReservations(
     ...GROUP,
     together: (asked) => reserveTogether(call, asked),
     alone: ({ reservation, now }) => transaction((under) => reserve(under, reservation, now)),
+    laneOf: ({ reservation }) => reservation.accountId,
   })
   return {
     async reserve(reservation, now) {
