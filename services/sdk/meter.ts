@@ -129,6 +129,8 @@ export class Meter {
 
   async #pay<T>(body: Uint8Array, { idempotencyKey, call }: { idempotencyKey: string; call: Call<T> }): Promise<T> {
     for (let raises = 0; ; raises++) {
+      // Another request may have got a wrong receipt meanwhile.
+      if (this.#stopped) throw this.#stopped
       const sent = this.#voucher
       try {
         const request = { method: 'POST' as const, path: '/v1/infer', body, idempotencyKey, voucher: sent?.header ?? '' }
@@ -167,6 +169,7 @@ export class Meter {
   async #sign(ceiling: bigint): Promise<void> {
     const { escrow, signer } = this.#options
     const key = (await signer.getAddress()).toLowerCase()
+    if (this.#stopped) throw this.#stopped
     const value = { accountId: this.accountId, key, ceiling, usageHead: this.#usageHead.head }
     const { domain, types } = typedData('InferenceEscrow', 'Voucher', escrow, value)
     const signature = await signer.signTypedData(domain, types, value)
