@@ -26,7 +26,10 @@ describe('the same request again', () => {
     payer = await counter.customer()
     apiKey = (await payer.apiKey()).apiKey
   }, 120_000)
-  afterEach(() => counter.openGate())
+  afterEach(() => {
+    counter.openGate()
+    counter.employ(true)
+  })
   afterAll(() => counter?.[Symbol.asyncDispose]())
 
   const once = () => ({ ...bearer(apiKey), 'idempotency-key': crypto.randomUUID() })
@@ -42,6 +45,35 @@ describe('the same request again', () => {
     expect(replies.filter(({ headers }) => headers['idempotent-replayed'] === undefined)).toHaveLength(1)
     expect(counter.jobs() - jobs).toBe(1)
     expect(await charged()).toBe(before + PRICE)
+  })
+
+  it('gets its answer also while no provider is there, on each route that sells', async () => {
+    const embed = { model: 'vector', input: ['kept'] }
+    const kinds = [
+      { body: mood('kept'), changed: mood('changed'), headers: once() },
+      { body: { ...mood('kept'), stream: true }, changed: { ...mood('changed'), stream: true }, headers: once() },
+      { path: '/v1/embeddings', body: embed, changed: { ...embed, input: ['changed'] }, headers: once() },
+    ]
+    for (const { changed, ...sent } of kinds) {
+      const first = await counter.send(sent)
+      expect(first.status).toBe(200)
+      const before = await charged()
+      counter.employ(false)
+      const again = await counter.send(sent)
+      expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true'])
+      const receipts = [first, again].map(({ bytes }) => /"receipt":\{.*?\}/.exec(bytes.toString())?.[0])
+      expect(receipts[0]).toBeDefined()
+      expect(receipts[1]).toBe(receipts[0])
+      expectProblem(await counter.send({ ...sent, body: changed }), 409, 'idempotency.conflict')
+      expectProblem(await counter.send({ ...sent, headers: once() }), 503, 'provider.none')
+      expectProblem(
+        await counter.send({ ...sent, headers: {} }),
+        sent.path ? 401 : 503,
+        sent.path ? 'credential.unknown' : 'provider.none',
+      )
+      counter.employ(true)
+      expect(await charged()).toBe(before)
+    }
   })
 
   it('runs once also when it reaches two gateways of one ledger', async () => {
