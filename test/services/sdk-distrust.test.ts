@@ -45,6 +45,20 @@ describe('the SDK', () => {
     await expect(other).rejects.toMatchObject({ code: 'receipt.wrong' })
     expect(signed).toEqual(['', ''])
   })
+
+  it('signs no ceiling above what its key may spend in all, however much the gateway says was spent', async () => {
+    const ceilings: bigint[] = []
+    let spent = 60n
+    const gateway = openGateway(async ({ headers = {} }) => {
+      const voucher = headers['granary-voucher']
+      if (voucher) ceilings.push(BigInt(JSON.parse(Buffer.from(voucher, 'base64url').toString('utf8')).ceiling))
+      if (voucher) spent = 10n ** 30n
+      throw errorOfProblem({ code: 'voucher.stale', required: '5', signAtLeast: `${spent + 5n}` } as never, 402)
+    })
+    const meter = new Meter({ http: gateway, config, signer: payer, escrow, token, maxPerRequest: 5n, maxSpent: 100n })
+    await expect(meter.infer({ model: 'm', inputs: {} })).rejects.toMatchObject({ code: 'payment.insufficient' })
+    expect(ceilings).toEqual([100n])
+  })
 })
 
 function receiptAfter(previous: AccountReceipt | null, jobId: string): AccountReceipt {
