@@ -1,3 +1,5 @@
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { accountIdOf, NO_USAGE } from '../../services/core/accounts.ts'
@@ -7,7 +9,7 @@ import { digestOf } from '../../services/core/messages.ts'
 import { headOf, type PublishedReceipt } from '../../services/core/published-batch.ts'
 import { x25519PublicKey } from '../../services/core/sessions.ts'
 import { type AccountReceipt, auditReceipts, type ReceiptsFile } from '../../services/sdk/audit.ts'
-import type { Http, HttpRequest } from '../../services/sdk/http.ts'
+import { type Http, type HttpRequest, openHttp } from '../../services/sdk/http.ts'
 import { Meter } from '../../services/sdk/meter.ts'
 
 const hex = (byte: string, bytes = 32) => `0x${byte.repeat(bytes)}`
@@ -59,7 +61,32 @@ describe('the SDK', () => {
     await expect(meter.infer({ model: 'm', inputs: {} })).rejects.toMatchObject({ code: 'payment.insufficient' })
     expect(ceilings).toEqual([100n])
   })
+
+  it('repeats a request whose refusal was cut off, and gives up one whose refusal never ends', async () => {
+    let asked = 0
+    await using server = await serve((reply) => {
+      asked += 1
+      if (asked > 2) return reply.end('{"ok":true}')
+      reply.writeHead(503, { 'content-length': '500' }).write('{')
+      if (asked === 1) setImmediate(() => reply.destroy())
+    })
+    const http = openHttp({ gatewayUrl: server.url, timeoutMs: 300 })
+    expect(await http.json({ method: 'GET', path: '/', repeatable: true })).toEqual({ ok: true })
+    expect(asked).toBe(3)
+  })
 })
+
+async function serve(answer: (reply: ServerResponse) => unknown): Promise<{ url: string } & AsyncDisposable> {
+  const server = createServer((_, reply) => void answer(reply))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
 
 function receiptAfter(previous: AccountReceipt | null, jobId: string): AccountReceipt {
   const job = {
