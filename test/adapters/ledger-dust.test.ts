@@ -72,6 +72,19 @@ describe('dust', () => {
     expect(accountsOf(await ledger.draftBatch(options))).toEqual([rich.accountId])
   })
 
+  it('is not what lets others wait: neither are x402 sales whose money is not swept yet, in more receipts than a batch holds', async () => {
+    const collector = hex(20)
+    const unfunded = newAccount()
+    const house = { ...unfunded, config: { ...unfunded.config, collector } }
+    await ledger.openHouse(house.accountId, house.config)
+    await fund(ledger, house, { deposit: 0n, ceiling: 10n ** 20n })
+    await chargeOnce(ledger, house, { charged: 1_000_000n, servedAt: 1000 })
+    await multiply(database.url, house, 12_000)
+    const buying = await buyer(collector)
+    await chargeOnce(ledger, buying, { charged: 900_000n, servedAt: 1001 })
+    expect(accountsOf(await ledger.draftBatch({ ...draftAllOptions(collector), economy }))).toEqual([buying.accountId])
+  })
+
   it('or whatever else is older, lets money at risk go first', async () => {
     const collector = hex(20)
     for (const account of [await buyer(collector), await buyer(collector)])

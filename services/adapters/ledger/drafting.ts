@@ -89,9 +89,14 @@ async function settleableKeys(query: Query, accounts: ReadonlyMap<string, Accoun
   )
   const funds = rows.flatMap((row) => {
     const account = accounts.get(row.account_id)
-    return account ? [{ ...row, account }] : []
+    return account && !isEmptyHouse(account) ? [{ ...row, account }] : []
   })
   return new Map(funds.map((row) => [idOf(row), row]))
+}
+
+/** Its money is on its way: what it owes until then would only take the places of what can be settled. */
+function isEmptyHouse({ house, chain_deposit, chain_charged }: AccountRow): boolean {
+  return house && BigInt(chain_deposit) <= BigInt(chain_charged)
 }
 
 async function candidatesOf(
