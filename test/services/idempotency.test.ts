@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { GranaryError } from '../../services/core/errors.ts'
 import { openForgetting } from '../../services/gateway/forgetting.ts'
 import { identityOf } from '../../services/gateway/repeats.ts'
 import { hex } from '../adapters/conformance/ledger-acts.ts'
@@ -74,6 +75,24 @@ describe('the same request again', () => {
       counter.employ(true)
       expect(await charged()).toBe(before)
     }
+  })
+
+  it('gets its answer after a commit of which the database never told, and is not told that it was charged nothing', async () => {
+    const sent = { body: mood('untold'), headers: once() }
+    const before = await charged()
+    const { commit } = counter.ledger
+    const untold = vi.spyOn(counter.ledger, 'commit').mockImplementationOnce(async (delivery) => {
+      await commit(delivery)
+      throw new GranaryError('ledger.unavailable', 'The database does not answer.')
+    })
+    const problem = expectProblem(await counter.send(sent), 503, 'ledger.unavailable')
+    untold.mockRestore()
+    expect(await charged()).toBe(before + PRICE)
+    expect(problem.hint).not.toMatch(/nothing was charged/)
+    expect(problem.hint).toMatch(/same Idempotency-Key/)
+    const again = await counter.send(sent)
+    expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true'])
+    expect(await charged()).toBe(before + PRICE)
   })
 
   it('runs once also when it reaches two gateways of one ledger', async () => {
