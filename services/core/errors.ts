@@ -112,7 +112,11 @@ const table = {
     retryable: true,
     hint: 'The account that pays gas here is empty: send it the chain’s own currency.',
   },
-  'ledger.unavailable': { status: 503, retryable: true, hint: 'The database does not answer; nothing was charged.' },
+  'ledger.unavailable': {
+    status: 503,
+    retryable: true,
+    hint: 'The database does not answer, and may have charged the request: send it again with the same Idempotency-Key.',
+  },
   'config.invalid': { status: 500, retryable: false, hint: 'See docs/OPERATIONS.md for the settings.' },
   'gateway.unreachable': {
     status: 503,

@@ -35,9 +35,13 @@ export interface LimitReached {
 
 export const MINUTE_SECONDS = 60
 
-/** The tally as it counts at `now`: a period that has passed counts nothing any more. */
+/**
+ * The tally as it counts at `now`: a period that has passed counts nothing any more. One that has not begun by `now` has begun for
+ * another gateway, which sees a later block: it is the present one, or what is bought here meanwhile would count nowhere.
+ */
 export function tallyAt(tally: Tally, now: number): Tally {
-  const [minute, day, month] = [Math.floor(now / MINUTE_SECONDS), dayOf(now), monthOf(now)]
+  const minute = Math.max(tally.minute, Math.floor(now / MINUTE_SECONDS))
+  const [day, month] = [Math.max(tally.day, dayOf(now)), Math.max(tally.month, monthOf(now))]
   return {
     minute,
     minuteRequests: tally.minute === minute ? tally.minuteRequests : 0,

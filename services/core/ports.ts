@@ -35,8 +35,11 @@ export interface Chain extends AsyncDisposable {
   read(call: Call, block?: number): Promise<unknown>
   /** The gas that it would take from this adapter's key now; refuses with `chain.reverted` if it would revert. */
   estimate(call: Call): Promise<bigint>
-  /** Signs with this adapter's key; refuses with `chain.reverted` and the contract's typed error if it would revert. */
-  prepare(call: Call, options?: { nonce?: number }): Promise<SignedTransaction>
+  /**
+   * Signs with this adapter's key; refuses with `chain.reverted` and the contract's typed error if it would revert. `replaces`: takes
+   * the nonce of one that no block has taken yet, at fees for which nodes let the other go.
+   */
+  prepare(call: Call, options?: { replaces?: SignedTransaction }): Promise<SignedTransaction>
   broadcast(transaction: SignedTransaction): Promise<void>
   /** The outcome once mined, null while it is not known. */
   outcome(hash: string): Promise<TransactionOutcome | null>

@@ -190,6 +190,8 @@ export interface SellingLedger {
   /** Releases what was reserved before then by owners whom no living process claims, x402 payments apart; returns how many. */
   releaseOrphans(options: { reservedBefore: number }): Promise<number>
   request(requestId: string): Promise<StoredRequest | null>
+  /** What `reserve` would name as repeated or in conflict. */
+  requestBefore(of: { accountId: string; idempotencyKey: string }): Promise<StoredRequest | null>
   /** Kept only for accounts with a deposit, and at most so many of one key. */
   keepSession(session: StoredSession): Promise<void>
   session(sessionId: string): Promise<StoredSession | null>

@@ -12,6 +12,8 @@ export interface Vault {
   readonly sessionPublicKey: string
   /** The secret behind a public key of this gateway's; null if it is of no master key here. */
   sessionSecret(publicKey: string): Uint8Array | null
+  /** The API secret that takes another's place, the same each time that the same client's request asks for it. */
+  successorOf(keyId: string, request: string): ApiSecret
   seal(privateKey: string, keyId: string): string
   open(sealed: string, keyId: string): Wallet
 }
@@ -24,6 +26,13 @@ export function openVault(masterKeys: readonly [Uint8Array, ...Uint8Array[]]): V
   return {
     sessionPublicKey: x25519PublicKey(secretOf(masterKeys[0])),
     sessionSecret: (publicKey) => sessionSecrets.get(publicKey) ?? null,
+    successorOf(keyId, request) {
+      const part = (name: string) => Buffer.from(derive(masterKeys[0], `granary/${name}/1\n${keyId}\n${request}`))
+      return apiSecretOf({
+        keyId: part('successor-id').toString('hex', 0, ID_BYTES),
+        secret: part('successor-secret').toString('hex'),
+      })
+    },
     seal: (privateKey, keyId) => seals.seal(Buffer.from(privateKey.slice(2), 'hex'), { context: keyId }).toString('base64url'),
     open: (sealed, keyId) => new Wallet(`0x${seals.open(Buffer.from(sealed, 'base64url'), { context: keyId }).toString('hex')}`),
   }
@@ -40,9 +49,13 @@ export interface ApiSecret {
   token: string
 }
 
+const ID_BYTES = 9
+
 export function makeApiSecret(): ApiSecret {
-  const keyId = randomBytes(9).toString('hex')
-  const secret = randomBytes(32).toString('hex')
+  return apiSecretOf({ keyId: randomBytes(ID_BYTES).toString('hex'), secret: randomBytes(32).toString('hex') })
+}
+
+function apiSecretOf({ keyId, secret }: { keyId: string; secret: string }): ApiSecret {
   return { keyId, secretHash: hashSecret(secret), token: `gk_${keyId}_${secret}` }
 }
 

@@ -94,7 +94,15 @@ export class Account {
   }
 
   /** Pays by vouchers, signed with the wallet itself. */
-  async meter({ maxPerRequest, config }: { maxPerRequest: bigint; config?: AccountConfig }): Promise<Meter> {
+  async meter({
+    maxPerRequest,
+    maxSpent,
+    config,
+  }: {
+    maxPerRequest: bigint
+    maxSpent?: bigint
+    config?: AccountConfig
+  }): Promise<Meter> {
     const { http, facts, signer, verifier } = this.#context
     const account = config ?? (await this.config())
     return new Meter({
@@ -104,6 +112,7 @@ export class Account {
       escrow: verifier('InferenceEscrow'),
       token: facts.token,
       maxPerRequest,
+      ...(maxSpent === undefined ? {} : { maxSpent }),
     })
   }
 

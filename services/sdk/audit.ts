@@ -56,7 +56,7 @@ export interface Audit {
 
 /**
  * Holds an account's receipts against the chain: the sequence has no gap, each head is its receipt's hash and the next one's
- * predecessor, each charge is units times price, each settled receipt is in the root of a batch that the chain executed,
+ * predecessor, each charge is units times price, no job is charged twice, each settled receipt is in the root of a batch that the chain executed,
  * and together they are what the escrow has charged. Throws `receipt.wrong` with the first thing that does not hold.
  */
 export async function auditReceipts(file: ReceiptsFile, witness: ChainWitness): Promise<Audit> {
@@ -64,10 +64,12 @@ export async function auditReceipts(file: ReceiptsFile, witness: ChainWitness): 
   const escrow = { chainId: BigInt(file.chainId), address: file.contracts.InferenceEscrow, token: file.token }
   const audit: Audit = { receipts: file.receipts.length, settled: 0n, pending: 0n, voided: 0, unknownSigners: [] }
   const signers = new Map<string, string>()
+  const jobs = new Set<string>()
   let previous = NO_USAGE
   for (const [index, receipt] of file.receipts.entries()) {
     checkPlace(receipt, { accountId: file.accountId, sequence: BigInt(index + 1), previous })
     previous = receipt.head
+    if (jobs.size === jobs.add(receipt.job.jobId).size) throw wrong('one job is charged twice', { sequence: receipt.sequence })
     signers.set(signerOfJob(receipt, escrow), receipt.job.provider)
     const charged = chargeOf(receipt)
     if (receipt.state === 'VOIDED') audit.voided += 1

@@ -42,21 +42,22 @@ export function openHttp(options: HttpOptions): Http {
     const type = body instanceof Uint8Array ? 'application/octet-stream' : 'application/json'
     const limit = new AbortController()
     const timer = setTimeout(() => limit.abort(new DOMException('No answer in time.', 'TimeoutError')), timeoutMs)
-    let response: Response
+    let refusal: GranaryError
     try {
-      response = await fetching(`${origin}${path}`, {
+      const response = await fetching(`${origin}${path}`, {
         method,
         headers: { ...(encoded === undefined ? {} : { 'content-type': headers['content-type'] ?? type }), ...headers },
         ...(encoded === undefined ? {} : { body: encoded as BodyInit }),
         signal: signal ? AbortSignal.any([limit.signal, signal]) : limit.signal,
       })
+      if (response.ok) return response
+      refusal = errorOfProblem(readProblem(new Uint8Array(await response.arrayBuffer())), response.status)
     } catch (cause) {
       throw unanswered(cause)
     } finally {
       clearTimeout(timer)
     }
-    if (response.ok) return response
-    throw errorOfProblem(readProblem(new Uint8Array(await response.arrayBuffer())), response.status)
+    throw refusal
   }
 
   function unanswered(cause: unknown): GranaryError {

@@ -19,6 +19,11 @@ export interface MeterOptions {
   token: string
   /** Refuses requests that cost more, in base units. */
   maxPerRequest: bigint
+  /**
+   * Of the key, over its life: no ceiling above it is signed. How much was spent before is the gateway's word, by which it asks for a
+   * ceiling; without this the account's deposit and the key's cap are all that bounds a gateway that lies.
+   */
+  maxSpent?: bigint
   /** Requests that a signed ceiling runs ahead. */
   ahead?: bigint
 }
@@ -129,6 +134,8 @@ export class Meter {
 
   async #pay<T>(body: Uint8Array, { idempotencyKey, call }: { idempotencyKey: string; call: Call<T> }): Promise<T> {
     for (let raises = 0; ; raises++) {
+      // Another request may have got a wrong receipt meanwhile.
+      if (this.#stopped) throw this.#stopped
       const sent = this.#voucher
       try {
         const request = { method: 'POST' as const, path: '/v1/infer', body, idempotencyKey, voucher: sent?.header ?? '' }
@@ -159,14 +166,22 @@ export class Meter {
         `The request costs ${required}, more than maxPerRequest ${this.#options.maxPerRequest}.`,
       )
     }
-    const ahead = this.#options.ahead ?? 16n
+    const { ahead = 16n, maxSpent } = this.#options
     const requests = BigInt(this.#inFlight) > ahead ? BigInt(this.#inFlight) : ahead
-    await this.#sign(signAtLeast + required * (requests - 1n))
+    const ceiling = signAtLeast + required * (requests - 1n)
+    if (maxSpent !== undefined && signAtLeast > maxSpent) {
+      throw new GranaryError(
+        'payment.insufficient',
+        `The gateway asks for a ceiling of ${signAtLeast}, more than maxSpent ${maxSpent}.`,
+      )
+    }
+    await this.#sign(maxSpent !== undefined && ceiling > maxSpent ? maxSpent : ceiling)
   }
 
   async #sign(ceiling: bigint): Promise<void> {
     const { escrow, signer } = this.#options
     const key = (await signer.getAddress()).toLowerCase()
+    if (this.#stopped) throw this.#stopped
     const value = { accountId: this.accountId, key, ceiling, usageHead: this.#usageHead.head }
     const { domain, types } = typedData('InferenceEscrow', 'Voucher', escrow, value)
     const signature = await signer.signTypedData(domain, types, value)
@@ -179,7 +194,8 @@ export class Meter {
     const left = max - BigInt(reserved)
     const wanted = BigInt(required) * TOP_UPS_AHEAD
     const ceiling = BigInt(signAtLeast) - BigInt(required) + (wanted < left ? wanted : left)
-    if (left <= 0n || this.#stopped) return
+    const { maxSpent } = this.#options
+    if (left <= 0n || this.#stopped || (maxSpent !== undefined && ceiling > maxSpent)) return
     while (this.#raising) await this.#raising
     if ((this.#voucher?.ceiling ?? 0n) < ceiling) {
       this.#raising = this.#sign(ceiling).finally(() => {

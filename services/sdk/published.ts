@@ -24,7 +24,8 @@ export interface PublishedAudit {
 
 /**
  * Holds published batches, wherever they came from, against the transactions that settled them, and sums them up by account:
- * a node is asked, and no gateway. Throws `receipt.wrong` where a batch is not what the chain executed, or is given twice.
+ * a node is asked, and no gateway. Throws `receipt.wrong` where a batch is not what the chain executed, or is given
+ * twice, or charges a job that was charged before.
  */
 export async function auditPublished(files: readonly Uint8Array[], { rpcUrl }: { rpcUrl: string }): Promise<PublishedAudit> {
   const parsed = files.map(parse)
@@ -39,6 +40,7 @@ export async function auditPublished(files: readonly Uint8Array[], { rpcUrl }: {
   })
   const batches: PublishedAudit['batches'] = []
   const accounts = new Map<string, PublishedAccount>()
+  const jobs = new Set<string>()
   for (const [index, batch] of parsed.entries()) {
     const { batchId, collector } = batch
     if (batch.chainId !== chainId || batch.escrow !== escrow || batches.some((other) => other.batchId === batchId))
@@ -53,7 +55,7 @@ export async function auditPublished(files: readonly Uint8Array[], { rpcUrl }: {
     const { heads } = auditBatch(files[index] ?? new Uint8Array(), calldata)
     batches.push({ batchId, transaction: settled.transaction, receipts: heads.length })
     const isCharged = await chargedIn(batch, contracts)
-    sum(batch, { accounts, isCharged, escrow: { chainId: BigInt(chainId), address: escrow, token } })
+    sum(batch, { accounts, jobs, isCharged, escrow: { chainId: BigInt(chainId), address: escrow, token } })
   }
   for (const account of accounts.values()) {
     const { charged } = await contracts.read<{ charged: bigint }>('InferenceEscrow', 'balance', [account.accountId])
@@ -83,14 +85,24 @@ function sum(
   { collector, rows }: PublishedBatch,
   {
     accounts,
+    jobs,
     isCharged,
     escrow,
-  }: { accounts: Map<string, PublishedAccount>; isCharged: IsCharged; escrow: Parameters<typeof accountIdOf>[1] },
+  }: {
+    accounts: Map<string, PublishedAccount>
+    jobs: Set<string>
+    isCharged: IsCharged
+    escrow: Parameters<typeof accountIdOf>[1]
+  },
 ): void {
   for (const [index, { payer, thawSeconds, salt, receipts }] of rows.entries()) {
     const accountId = accountIdOf({ payer, collector, thawSeconds, salt }, escrow)
     const known = accounts.get(accountId) ?? { accountId, payer, receipts: 0, charged: 0n, onChain: 0n }
     const charged = receipts.filter((receipt) => isCharged(receipt, index))
+    for (const { job } of charged) {
+      if (jobs.size === jobs.add(job.jobId).size)
+        throw new GranaryError('receipt.wrong', 'One job is charged twice.', { accountId, jobId: job.jobId })
+    }
     accounts.set(accountId, {
       ...known,
       receipts: known.receipts + charged.length,

@@ -27,7 +27,7 @@ export interface SettlerOptions {
 }
 
 const REBROADCAST_MS = 5000
-/** A transaction that no block took for this long is signed again with the same nonce and today's fees. */
+/** A transaction that no block took for this long is signed again with the same nonce and higher fees. */
 const REPLACE_MS = 60_000
 const LONGEST_BACKOFF_MS = 60_000
 /** A look through all that waits, after which nothing was worth its gas, is repeated after so many times what it took. */
@@ -134,16 +134,19 @@ async function advance(settling: Settling, batch: StoredBatch): Promise<Tick> {
 }
 
 /** Signs, stores, then broadcasts: after a crash in between, the stored transaction is sent and no other. */
-async function send(settling: Settling, { batch, nonce }: { batch: StoredBatch; nonce?: number }): Promise<Tick> {
+async function send(
+  settling: Settling,
+  { batch, replaces }: { batch: StoredBatch; replaces?: SignedTransaction },
+): Promise<Tick> {
   const { chain, ledger, log } = settling
   const call = { contract: 'InferenceEscrow', method: 'settleBatch', args: [toBatchArgument(batch), '0x'] }
   let transaction: SignedTransaction
   try {
-    transaction = await chain.prepare(call, nonce === undefined ? {} : { nonce })
+    transaction = await chain.prepare(call, replaces ? { replaces } : {})
   } catch (error) {
-    // With a nonce given, an earlier signature of this batch may still be mined.
+    // An earlier signature of this batch may still be mined.
     const isRefused = error instanceof GranaryError && error.code === 'chain.reverted'
-    if (isRefused && nonce === undefined) return drop(settling, { batch, error })
+    if (isRefused && !replaces) return drop(settling, { batch, error })
     throw error
   }
   await ledger.recordTransaction(batch.batchId, transaction)
@@ -172,7 +175,7 @@ async function remind(settling: Settling, batch: SignedBatch): Promise<Tick> {
   if (sent && now() - sent.first > REPLACE_MS) {
     sentAt.delete(batchId)
     log.warn({ event: 'batch.replaced', batchId, nonce: transaction.nonce })
-    return send(settling, { batch, nonce: transaction.nonce })
+    return send(settling, { batch, replaces: transaction })
   }
   if (sent && now() - sent.last < REBROADCAST_MS) return 'waiting'
   if (!sent) log.info({ event: 'batch.resumed', batchId, hash: transaction.hash })

@@ -46,6 +46,34 @@ describe('a group', () => {
     expect(ends).toMatchObject([{ value: 'alone 1' }, { reason: { message: 'bad by itself' } }])
   })
 
+  it('does alone a few at a time, those of one lane one after the other, so that no lane takes all connections', async () => {
+    const now = new Map<string, number>()
+    const most = { ofLane: 0, inAll: 0 }
+    const group = openGroup<string, string>({
+      most: 100,
+      waiting: 100,
+      together: async (items) => items.map(() => undefined),
+      laneOf: ([lane = '']) => lane,
+      async alone(item) {
+        const lane = item[0] ?? ''
+        now.set(lane, (now.get(lane) ?? 0) + 1)
+        most.ofLane = Math.max(most.ofLane, now.get(lane) ?? 0)
+        most.inAll = Math.max(
+          most.inAll,
+          [...now.values()].reduce((sum, count) => sum + count, 0),
+        )
+        await new Promise((resolve) => setImmediate(resolve))
+        now.set(lane, (now.get(lane) ?? 0) - 1)
+        return item
+      },
+    })
+    const items = Array.from({ length: 90 }, (_, index) => `${'abcdefghijkl'[index % 3 === 0 ? index % 12 : 0]}${index}`)
+    expect(await Promise.all(items.map(group))).toEqual(items)
+    expect(most.ofLane).toBe(1)
+    expect(most.inAll).toBeGreaterThan(1)
+    expect(most.inAll).toBeLessThanOrEqual(6)
+  })
+
   it('repeats nothing whose fate is unknown, and refuses what is too much', async () => {
     let alone = 0
     const group = openGroup<number, number>({
@@ -70,6 +98,29 @@ describe('the ledger in groups', () => {
     server = await openTestServer()
   })
   afterAll(() => server[Symbol.asyncDispose]())
+
+  it('answers others, and all of them in the end, while many requests of one account are judged one by one and slowly', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const broke = await fund(ledger, newAccount(), { deposit: 1n, ceiling: 1n })
+    const other = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+    const slowing = new pg.Client({ connectionString: database.url })
+    await slowing.connect()
+    // Only who is judged alone looks at stored answers.
+    await slowing.query('BEGIN; LOCK TABLE answers IN ACCESS EXCLUSIVE MODE')
+    const refusals = Promise.allSettled(Array.from({ length: 100 }, () => ledger.reserve(order(broke, { max: 5n }), 1000)))
+    const isJudging = `SELECT FROM pg_locks WHERE relation = 'answers'::regclass AND NOT granted`
+    await expect.poll(async () => (await slowing.query(isJudging)).rowCount).toBeGreaterThan(0)
+    expect(await ledger.reserve(order(other), 1000)).toEqual({ ok: true })
+    // Longer than anybody waits for a connection.
+    await new Promise((resolve) => setTimeout(resolve, 4500))
+    await slowing.query('COMMIT')
+    await slowing.end()
+    const kinds = (await refusals).map((end) =>
+      end.status === 'fulfilled' ? !end.value.ok && end.value.reason : end.reason.code,
+    )
+    expect(new Set(kinds)).toEqual(new Set(['insufficient']))
+  })
 
   it('writes 64 parallel requests of many accounts in a few transactions, not in 64', async () => {
     await using database = await server.database()

@@ -59,7 +59,7 @@ describe('limits', () => {
         const reached = limitReached({ of: 'key', limits: { ...NO_LIMITS, budgetPerDay: budget }, ...request })
         const { daySpent } = tallyAt(request.tally, request.now)
         expect(reached === null).toBe(daySpent + request.reserved + request.max <= budget)
-        if (reached) expect(reached.resetsAt).toBe((dayOf(request.now) + 1) * DAY_SECONDS)
+        if (reached) expect(reached.resetsAt).toBe((Math.max(dayOf(request.now), request.tally.day) + 1) * DAY_SECONDS)
       }),
     )
   })

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { Granary } from '../../services/sdk/granary.ts'
 import { bearer } from '../edges/support/scene.ts'
 import { expectProblem, type Reply } from '../edges/support/wire.ts'
 import { type Counter, type Customer, masterKey, NOON, openCounter, PRICE } from './support/counter.ts'
@@ -147,6 +148,25 @@ describe('API keys', () => {
     expectProblem(await buy(apiKey), 401, 'credential.ended')
     counter.setTime(NOON)
     await expect(payer.granary.account.rotateApiKey(keyId)).rejects.toMatchObject({ code: 'credential.ended' })
+  })
+
+  it('gives the new secret again where the answer to a rotation was lost, and to nobody else', async () => {
+    const { keyId, key } = await payer.apiKey()
+    let isLost = true
+    const losing: typeof fetch = async (input, init) => {
+      const answer = await fetch(input, init)
+      if (!isLost || !String(input).endsWith('/rotate')) return answer
+      isLost = false
+      throw new TypeError('The connection was lost.')
+    }
+    const granary = await Granary.open({ gatewayUrl: counter.url, wallet: payer.wallet, fetch: losing })
+    const rotated = await granary.account.rotateApiKey(keyId)
+    expect(isLost).toBe(false)
+    expect(rotated).toMatchObject({ key, replacedEndsAt: NOON })
+    expect((await buy(rotated.apiKey)).status).toBe(200)
+    await expect(granary.account.rotateApiKey(keyId)).rejects.toMatchObject({ code: 'credential.ended' })
+    const { apiKey } = await granary.account.rotateApiKey(rotated.keyId)
+    expect(apiKey).not.toBe(rotated.apiKey)
   })
 
   it('keeps an escrow key on chain while another API key uses it', async () => {

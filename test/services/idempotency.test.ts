@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { GranaryError } from '../../services/core/errors.ts'
 import { openForgetting } from '../../services/gateway/forgetting.ts'
 import { identityOf } from '../../services/gateway/repeats.ts'
 import { hex } from '../adapters/conformance/ledger-acts.ts'
@@ -26,7 +27,10 @@ describe('the same request again', () => {
     payer = await counter.customer()
     apiKey = (await payer.apiKey()).apiKey
   }, 120_000)
-  afterEach(() => counter.openGate())
+  afterEach(() => {
+    counter.openGate()
+    counter.employ(true)
+  })
   afterAll(() => counter?.[Symbol.asyncDispose]())
 
   const once = () => ({ ...bearer(apiKey), 'idempotency-key': crypto.randomUUID() })
@@ -41,6 +45,53 @@ describe('the same request again', () => {
     expect(new Set(replies.map(({ bytes }) => bytes.toString())).size).toBe(1)
     expect(replies.filter(({ headers }) => headers['idempotent-replayed'] === undefined)).toHaveLength(1)
     expect(counter.jobs() - jobs).toBe(1)
+    expect(await charged()).toBe(before + PRICE)
+  })
+
+  it('gets its answer also while no provider is there, on each route that sells', async () => {
+    const embed = { model: 'vector', input: ['kept'] }
+    const kinds = [
+      { body: mood('kept'), changed: mood('changed'), headers: once() },
+      { body: { ...mood('kept'), stream: true }, changed: { ...mood('changed'), stream: true }, headers: once() },
+      { path: '/v1/embeddings', body: embed, changed: { ...embed, input: ['changed'] }, headers: once() },
+    ]
+    for (const { changed, ...sent } of kinds) {
+      const first = await counter.send(sent)
+      expect(first.status).toBe(200)
+      const before = await charged()
+      counter.employ(false)
+      const again = await counter.send(sent)
+      expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true'])
+      const receipts = [first, again].map(({ bytes }) => /"receipt":\{.*?\}/.exec(bytes.toString())?.[0])
+      expect(receipts[0]).toBeDefined()
+      expect(receipts[1]).toBe(receipts[0])
+      expectProblem(await counter.send({ ...sent, body: changed }), 409, 'idempotency.conflict')
+      expectProblem(await counter.send({ ...sent, headers: once() }), 503, 'provider.none')
+      expectProblem(
+        await counter.send({ ...sent, headers: {} }),
+        sent.path ? 401 : 503,
+        sent.path ? 'credential.unknown' : 'provider.none',
+      )
+      counter.employ(true)
+      expect(await charged()).toBe(before)
+    }
+  })
+
+  it('gets its answer after a commit of which the database never told, and is not told that it was charged nothing', async () => {
+    const sent = { body: mood('untold'), headers: once() }
+    const before = await charged()
+    const { commit } = counter.ledger
+    const untold = vi.spyOn(counter.ledger, 'commit').mockImplementationOnce(async (delivery) => {
+      await commit(delivery)
+      throw new GranaryError('ledger.unavailable', 'The database does not answer.')
+    })
+    const problem = expectProblem(await counter.send(sent), 503, 'ledger.unavailable')
+    untold.mockRestore()
+    expect(await charged()).toBe(before + PRICE)
+    expect(problem.hint).not.toMatch(/nothing was charged/)
+    expect(problem.hint).toMatch(/same Idempotency-Key/)
+    const again = await counter.send(sent)
+    expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true'])
     expect(await charged()).toBe(before + PRICE)
   })
 

@@ -1,4 +1,4 @@
-import { Wallet } from 'ethers'
+import { Transaction, Wallet } from 'ethers'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openEthersChain } from '../../services/adapters/chain/ethers-chain.ts'
@@ -113,6 +113,31 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
     await settle(ticker())
     expect(ledger.closed[0]).toMatchObject({ batchId })
     expect(ledger.closed[0]?.transaction).not.toBe(transaction?.hash)
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('replaces a transaction that no block takes by one that nodes prefer and that has gas for all of the batch', async () => {
+    let nowMs = 0
+    const stored = () => ledger.batches[0]?.transaction ?? { raw: '0x', hash: '', nonce: -1 }
+    let second = stored()
+    const tick = ticker({ now: () => nowMs })
+    await market.node.rpc('evm_setAutomine', false)
+    try {
+      expect(await tick()).toBe('sent')
+      const first = stored()
+      nowMs += 61_000
+      expect(await tick()).toBe('sent')
+      second = stored()
+      expect(second.nonce).toBe(first.nonce)
+      expect(second.hash).not.toBe(first.hash)
+      const gasOf = ({ raw }: { raw: string }) => Transaction.from(raw).gasLimit
+      expect(gasOf(second) * 10n).toBeGreaterThan(gasOf(first) * 9n)
+      await market.node.rpc('anvil_mine', '0x1')
+    } finally {
+      await market.node.rpc('evm_setAutomine', true)
+    }
+    await settle(tick)
+    expect(ledger.closed).toMatchObject([{ transaction: second.hash }])
     expect(await charged()).toBe(before + 714n)
   })
 

@@ -101,7 +101,7 @@ function chainOf(parts: Parts): Chain {
       )
     },
     estimate: async (call) => signing().estimate(call),
-    prepare: async (call, choice = {}) => signing().prepare(call, choice.nonce),
+    prepare: async (call, { replaces } = {}) => signing().prepare(call, replaces),
     broadcast: async (transaction) => signing().broadcast(transaction),
     outcome: (hash) => readOutcome(parts, hash),
     gasPrice: () => currentGasPrice(rpc),

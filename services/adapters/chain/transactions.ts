@@ -1,4 +1,4 @@
-import { keccak256, type Wallet } from 'ethers'
+import { keccak256, Transaction, type Wallet } from 'ethers'
 import type { Call, SignedTransaction } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { ContractCodec } from './contract-codec.ts'
@@ -6,10 +6,14 @@ import type { JsonRpc } from './json-rpc.ts'
 
 const GAS_MARGIN_PERCENT = 25n
 const FALLBACK_TIP = 1_000_000_000n
+/** Nodes keep a transaction unless another of its nonce offers a tenth more, in the fee as in the tip. */
+const RAISE_DIVISOR = 8n
+/** One that offers so much more than today's transactions and is not taken waits for something else than money. */
+const MOST_TIMES_TODAYS = 8n
 
 export interface Transactions {
   estimate(call: Call): Promise<bigint>
-  prepare(call: Call, nonce?: number): Promise<SignedTransaction>
+  prepare(call: Call, replaces?: SignedTransaction): Promise<SignedTransaction>
   broadcast(transaction: SignedTransaction): Promise<void>
   /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce; `signed` comes in between. */
   dispatch(call: Call, signed?: (transaction: SignedTransaction) => Promise<void>): Promise<SignedTransaction>
@@ -32,14 +36,15 @@ export function openTransactions(sender: Sender): Transactions {
     turn = result.catch(() => undefined)
     return result
   }
-  const prepare = async (call: Call, nonce?: number) => sign(sender, { call, nonce: nonce ?? (await nextNonce(sender, sent)) })
+  const prepare = async (call: Call, replaces?: SignedTransaction) =>
+    sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sender, sent)), replaces })
   const broadcast = async (transaction: SignedTransaction) => {
     await send(sender, transaction)
     sent = transaction
   }
   return {
     estimate: (call) => estimate(sender, call),
-    prepare: (call, nonce) => inTurn(() => prepare(call, nonce)),
+    prepare: (call, replaces) => inTurn(() => prepare(call, replaces)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
     dispatch: (call, signed) =>
       inTurn(async () => {
@@ -58,12 +63,19 @@ async function nextNonce({ rpc, wallet }: Sender, sent: SignedTransaction | null
   return (await isKnown(rpc, sent.hash)) ? sent.nonce + 1 : counted
 }
 
-async function sign(sender: Sender, { call, nonce }: { call: Call; nonce: number }): Promise<SignedTransaction> {
+interface Signing {
+  call: Call
+  nonce: number
+  replaces: SignedTransaction | undefined
+}
+
+async function sign(sender: Sender, { call, nonce, replaces }: Signing): Promise<SignedTransaction> {
   const { rpc, wallet, chainId } = sender
   const request = requestOf(sender, call)
   const [estimated, fees, balance] = await Promise.all([
-    estimate(sender, call, request),
-    currentFees(rpc),
+    // What is replaced would else count as done, and the same call after it mostly takes less gas.
+    estimate(sender, call, { request, block: replaces ? 'latest' : 'pending' }),
+    replaces ? raisedFees(rpc, replaces) : currentFees(rpc),
     rpc.send('eth_getBalance', [wallet.address, 'latest']),
   ])
   const gasLimit = (estimated * (100n + GAS_MARGIN_PERCENT)) / 100n
@@ -79,9 +91,13 @@ function requestOf({ codec, wallet }: Sender, call: Call) {
   return { from: wallet.address, to: codec.addressOf(call.contract), data: codec.encode(call) }
 }
 
-async function estimate(sender: Sender, call: Call, request = requestOf(sender, call)): Promise<bigint> {
+async function estimate(
+  sender: Sender,
+  call: Call,
+  { request = requestOf(sender, call), block = 'pending' }: { request?: object; block?: 'pending' | 'latest' } = {},
+): Promise<bigint> {
   const { rpc, codec } = sender
-  const answer = await rpc.ask('eth_estimateGas', [request, 'pending'])
+  const answer = await rpc.ask('eth_estimateGas', [request, block])
   if (answer.ok) return BigInt(String(answer.result))
   const { refusal, cause } = answer
   if (refusal.reverted) throw codec.refusal(call, { data: refusal.data, cause })
@@ -95,9 +111,30 @@ export async function currentGasPrice(rpc: JsonRpc): Promise<bigint> {
   return baseFee + tip
 }
 
-async function currentFees(rpc: JsonRpc): Promise<{ maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }> {
+interface Fees {
+  maxFeePerGas: bigint
+  maxPriorityFeePerGas: bigint
+}
+
+async function currentFees(rpc: JsonRpc): Promise<Fees> {
   const { baseFee, tip } = await feesNow(rpc)
   return { maxFeePerGas: 2n * baseFee + tip, maxPriorityFeePerGas: tip }
+}
+
+/** Today's, or what nodes take in the place of the other, whichever is more. */
+async function raisedFees(rpc: JsonRpc, { raw, hash }: SignedTransaction): Promise<Fees> {
+  const [{ maxFeePerGas, maxPriorityFeePerGas }, other] = [await currentFees(rpc), Transaction.from(raw)]
+  const raised = (fee: bigint | null) => (fee ?? 0n) + (fee ?? 0n) / RAISE_DIVISOR + 1n
+  const [fee, tip] = [raised(other.maxFeePerGas), raised(other.maxPriorityFeePerGas)]
+  if (fee > MOST_TIMES_TODAYS * maxFeePerGas)
+    throw new GranaryError('chain.unavailable', `Transaction ${hash} offers far more than others, and no block takes it.`, {
+      hash,
+      maxFeePerGas: String(other.maxFeePerGas),
+    })
+  return {
+    maxFeePerGas: fee > maxFeePerGas ? fee : maxFeePerGas,
+    maxPriorityFeePerGas: tip > maxPriorityFeePerGas ? tip : maxPriorityFeePerGas,
+  }
 }
 
 async function feesNow(rpc: JsonRpc): Promise<{ baseFee: bigint; tip: bigint }> {

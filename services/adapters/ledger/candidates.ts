@@ -22,6 +22,8 @@ export interface KeyFunds {
   ceiling: string
   usage_head: string
   signature: string
+  /** What waits of it, of which a batch may take a part. */
+  waiting: string
   account: AccountRow
 }
 
@@ -36,4 +38,8 @@ export interface OpenRow {
 
 export function laneOf({ model_id, provider, purpose }: Pick<Candidate, 'model_id' | 'provider' | 'purpose'>): string {
   return `${model_id}:${provider}:${purpose}`
+}
+
+export function idOf({ account_id, key }: { account_id: string; key: string }): string {
+  return `${account_id}:${key}`
 }

@@ -5,7 +5,7 @@ import { type BatchRecord, lockAccountsOf, lockBatch, requestsOf } from './batch
 import { type Candidate, laneOf } from './candidates.ts'
 import { ledgerAccount } from './committing.ts'
 import type { Query } from './database.ts'
-import { giveBackSpending } from './limits.ts'
+import { correctSpending } from './limits.ts'
 
 /** Reasons for which the contract skips a row that may well pass later, and those that no later batch can cure. */
 const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
@@ -118,12 +118,10 @@ async function writeFates(query: Query, requests: readonly Judged[]): Promise<vo
 
 /** What can never be credited is not the payer's debt: postings against its entries, sums lowered. */
 export async function giveBack(query: Query, requestIds: readonly string[]): Promise<void> {
-  if (requestIds.length === 0) return
   await book(query, { requestIds, sign: -1 })
-  await giveBackSpending(query, requestIds)
 }
 
-/** Voided requests are a debt again: their batch has to be judged anew. Budgets of the day don't count them a second time. */
+/** Voided requests are a debt again: their batch has to be judged anew. */
 export async function chargeAgain(query: Query, requestIds: readonly string[]): Promise<void> {
   await book(query, { requestIds, sign: 1 })
 }
@@ -149,6 +147,7 @@ async function book(query: Query, { requestIds, sign }: { requestIds: readonly s
      WHERE a.account_id = v.account_id`,
     [requestIds, sign],
   )
+  await correctSpending(query, { requestIds, sign })
 }
 
 /** Each lane's gross goes where the contract sent it; the provider has what the others leave. */

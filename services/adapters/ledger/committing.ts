@@ -46,6 +46,7 @@ export function openCommits(
     ...GROUP,
     together: (deliveries) => commitTogether(charging, deliveries),
     alone: (delivery) => transaction((under) => commit(under, delivery)),
+    laneOf: ({ requestId }) => running.find(requestId)?.accountId ?? requestId,
   })
   return {
     async commit(delivery) {

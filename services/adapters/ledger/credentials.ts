@@ -22,6 +22,7 @@ export function openCredentials({ prisma, query }: Database): Credentials {
       ...GROUP,
       together: (keyIds) => lookUp(query, keyIds),
       alone: async (keyId) => (await lookUp(query, [keyId]))[0] ?? null,
+      laneOf: (keyId) => keyId,
     }),
     async apiKeys(accountId) {
       const rows = await prisma((client) =>

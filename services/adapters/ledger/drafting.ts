@@ -1,27 +1,44 @@
 import { FREE_OF_COST } from '../../core/economy.ts'
 import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/settlement-ledger.ts'
 import { type AccountRow, configOf } from './accounts.ts'
-import { type Candidate, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
+import { type Candidate, idOf, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
-import { urgencyOf, worthwhileCandidates, worthwhileRows } from './worth.ts'
+import { isAtRisk, urgencyOf, type Worth, worthwhileCandidates, worthwhileRows } from './worth.ts'
 
 /** Receipts in one batch, and accounts looked at for it: what one transaction may hold. */
 const MAX_RECEIPTS = 10_000
 
 type Options = Parameters<SettlementLedger['draftBatch']>[0]
 
+/** What goes in first; money that a thaw may take away goes before either. */
+type First = 'oldest' | 'dearest'
+
 /**
- * Gathers the oldest receipts. A row's `from` must be what the chain says when the batch arrives, so a key waits while an
- * earlier batch of it is open, and until the mirror shows what that batch has spent.
+ * Gathers the oldest receipts, or, where those don't earn their gas, the ones of the keys that owe the most: what can't be settled
+ * yet may be more than a batch holds, and must not keep what can be from it. A row's `from` must be what the chain says when the
+ * batch arrives, so a key waits while an earlier batch of it is open, and until the mirror shows what that batch has spent.
  */
 export async function draftBatch(query: Query, options: Options): Promise<BatchDraft | null> {
   const accounts = await lockAccountsToSettle(query, options)
   if (accounts.size === 0) return null
   const funds = await settleableKeys(query, accounts)
   const worth = { economy: options.economy ?? FREE_OF_COST, isUrgent: await urgencyOf(query, { accounts, ...options }) }
-  const candidates = worthwhileCandidates(await candidatesOf(query, options, funds), worth)
+  for (const first of ['oldest', 'dearest'] as const) {
+    const drafted = draftOf(options, { funds, worth, candidates: await candidatesOf(query, options, { funds, first }) })
+    if (drafted) return drafted
+  }
+  return null
+}
+
+interface Look {
+  candidates: readonly Candidate[]
+  funds: ReadonlyMap<string, KeyFunds>
+  worth: Worth
+}
+
+function draftOf(options: Options, { candidates, funds, worth }: Look): BatchDraft | null {
   const draft = { open: new Map<string, OpenRow>(), lanes: new Set<string>(), options }
-  fill(draft, { candidates, funds })
+  fill(draft, { candidates: worthwhileCandidates(candidates, { funds, worth }), funds })
   // What the deposit does not cover goes in only where nothing else is left: then the chain's refusal ends it.
   for (const row of draft.open.values()) {
     // A house account's money is on its way.
@@ -31,15 +48,23 @@ export async function draftBatch(query: Query, options: Options): Promise<BatchD
   const rows = worthwhileRows(filled, worth)
   const gross = rows.reduce((sum, { total }) => sum + total, 0n)
   if (rows.length === 0 || gross < options.minGross) return null
-  return draftOf(options, rows)
+  return written(options, rows)
 }
 
-/** Locks in id order, then looks again: what was committed meanwhile is in. */
+/**
+ * Those at risk, those with the oldest receipts, and those that owe the most. Locks in id order, then looks again: what was
+ * committed meanwhile is in.
+ */
 async function lockAccountsToSettle(query: Query, { collector, servedBefore }: Options): Promise<Map<string, AccountRow>> {
   const { rows: found } = await query<{ account_id: string }>(
-    `SELECT u.account_id FROM unsettled u JOIN accounts a USING (account_id)
-     WHERE a.collector = $1 AND u.batch_id IS NULL AND u.served_at < $2
-     GROUP BY u.account_id ORDER BY min(u.served_at), u.account_id LIMIT $3`,
+    `WITH waiting AS MATERIALIZED (
+       SELECT u.account_id, min(u.served_at) AS oldest, sum(u.charged) AS amount,
+         bool_or(a.chain_thawing > 0 AND a.charged > a.chain_deposit - a.chain_thawing) AS at_risk
+       FROM unsettled u JOIN accounts a USING (account_id)
+       WHERE a.collector = $1 AND u.batch_id IS NULL AND u.served_at < $2 GROUP BY u.account_id
+     )
+     (SELECT account_id FROM waiting ORDER BY at_risk DESC, oldest, account_id LIMIT $3)
+     UNION (SELECT account_id FROM waiting ORDER BY amount DESC, account_id LIMIT $3)`,
     [collector, servedBefore, MAX_RECEIPTS],
   )
   if (found.length === 0) return new Map()
@@ -53,7 +78,7 @@ async function lockAccountsToSettle(query: Query, { collector, servedBefore }: O
 /** Keys without an open batch for which the chain's spending and our unsettled receipts add up to our own. */
 async function settleableKeys(query: Query, accounts: ReadonlyMap<string, AccountRow>): Promise<Map<string, KeyFunds>> {
   const { rows } = await query<Omit<KeyFunds, 'account'>>(
-    `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from FROM keys k
+    `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from, u.unsettled AS waiting FROM keys k
      JOIN accounts a USING (account_id)
      CROSS JOIN LATERAL (SELECT CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END AS from) f
      JOIN (SELECT account_id, key, sum(charged) AS unsettled, count(batch_id) AS batched FROM unsettled GROUP BY account_id, key) u
@@ -64,19 +89,37 @@ async function settleableKeys(query: Query, accounts: ReadonlyMap<string, Accoun
   )
   const funds = rows.flatMap((row) => {
     const account = accounts.get(row.account_id)
-    return account ? [{ ...row, account }] : []
+    return account && !isEmptyHouse(account) ? [{ ...row, account }] : []
   })
   return new Map(funds.map((row) => [idOf(row), row]))
 }
 
-async function candidatesOf(query: Query, { servedBefore }: Options, funds: ReadonlyMap<string, KeyFunds>): Promise<Candidate[]> {
+/** Its money is on its way: what it owes until then would only take the places of what can be settled. */
+function isEmptyHouse({ house, chain_deposit, chain_charged }: AccountRow): boolean {
+  return house && BigInt(chain_deposit) <= BigInt(chain_charged)
+}
+
+async function candidatesOf(
+  query: Query,
+  { servedBefore }: Options,
+  { funds, first }: { funds: ReadonlyMap<string, KeyFunds>; first: First },
+): Promise<Candidate[]> {
   if (funds.size === 0) return []
   const keys = [...funds.values()]
+  const order = { oldest: 'served_at, account_id, sequence', dearest: 'k.waiting DESC, account_id, key, sequence' }[first]
   const { rows } = await query<Candidate>(
     `SELECT request_id, account_id, key, model_id, provider, purpose, charged, served_at, head
-     FROM unnest($1::text[], $2::text[]) AS k(account_id, key) JOIN unsettled USING (account_id, key)
-     WHERE batch_id IS NULL AND served_at < $3 ORDER BY served_at, account_id, sequence LIMIT $4`,
-    [keys.map(({ account_id }) => account_id), keys.map(({ key }) => key), servedBefore, MAX_RECEIPTS],
+     FROM unnest($1::text[], $2::text[], $5::numeric[], $6::boolean[]) AS k(account_id, key, waiting, at_risk)
+       JOIN unsettled USING (account_id, key)
+     WHERE batch_id IS NULL AND served_at < $3 ORDER BY k.at_risk DESC, ${order} LIMIT $4`,
+    [
+      keys.map(({ account_id }) => account_id),
+      keys.map(({ key }) => key),
+      servedBefore,
+      MAX_RECEIPTS,
+      keys.map(({ waiting }) => waiting),
+      keys.map(({ account }) => isAtRisk(account)),
+    ],
   )
   return rows
 }
@@ -87,7 +130,7 @@ interface Draft {
   options: Options
 }
 
-/** Oldest first; a receipt that fits into no row or lane of this batch, or above its voucher, waits for the next. */
+/** In the order of the candidates; a receipt that fits into no row or lane of this batch, or above its voucher, waits for the next. */
 function fill(
   draft: Draft,
   { candidates, funds }: { candidates: readonly Candidate[]; funds: ReadonlyMap<string, KeyFunds> },
@@ -128,7 +171,7 @@ function limitOf({ ceiling, chain_cap }: KeyFunds): bigint {
 }
 
 /** Lanes are numbered anew, since a row that ended up empty may have opened some. */
-function draftOf({ batchId, collector }: Options, open: readonly OpenRow[]): BatchDraft {
+function written({ batchId, collector }: Options, open: readonly OpenRow[]): BatchDraft {
   const lanes = new Map<string, BatchLane & { index: number }>()
   const rows = open.map((row) => rowOf(row, lanes))
   return {
@@ -159,8 +202,4 @@ function rowOf({ funds, taken }: OpenRow, lanes: Map<string, BatchLane & { index
     parts: [...amounts].map(([lane, amount]) => ({ lane, amount })),
     requestIds: taken.map(({ request_id }) => request_id),
   }
-}
-
-function idOf({ account_id, key }: { account_id: string; key: string }): string {
-  return `${account_id}:${key}`
 }

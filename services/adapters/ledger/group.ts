@@ -4,6 +4,8 @@ export interface Group<Item, Done> {
   /** One call for all of them; undefined for those that have to be done alone. */
   together(items: readonly Item[]): Promise<(Done | undefined)[]>
   alone(item: Item): Promise<Done>
+  /** What of the items done alone would only wait for each other, as for one account's lock: they go one after the other. */
+  laneOf?(item: Item): string
   /** Items in one call. */
   most: number
   /** Items that may wait; more are refused. */
@@ -14,13 +16,18 @@ interface Waiting<Item, Done> extends PromiseWithResolvers<Done> {
   item: Item
 }
 
+/** Lanes at a time. Each takes a connection to the database, of which others need some too. */
+const ALONE_AT_ONCE = 6
+
 /**
  * Group commit: what arrives while a call is running is handed on together as soon as it ends, so that many share one round
  * trip and one write to the disk, and a single one waits for nobody. What the shared call can't do, or whatever makes it
  * fail, is done alone: one bad item costs its neighbours a moment, never their result.
  */
-export function openGroup<Item, Done>({ together, alone, most, waiting }: Group<Item, Done>): (item: Item) => Promise<Done> {
+export function openGroup<Item, Done>(group: Group<Item, Done>): (item: Item) => Promise<Done> {
+  const { together, alone, laneOf = () => '', most, waiting } = group
   const queue: Waiting<Item, Done>[] = []
+  const lonely = openLanes<Waiting<Item, Done>>({ atOnce: ALONE_AT_ONCE, work: doAlone })
   let running = false
 
   async function run(): Promise<void> {
@@ -30,24 +37,24 @@ export function openGroup<Item, Done>({ together, alone, most, waiting }: Group<
         const done = await together(taken.map(({ item }) => item))
         taken.forEach((one, index) => {
           const result = done[index]
-          if (result === undefined) doAlone(one)
+          if (result === undefined) lonely.add(laneOf(one.item), one)
           else one.resolve(result)
         })
       } catch (error) {
         // Whether it happened is not known, so it is not tried in another way.
         const lost = error instanceof GranaryError && error.code === 'ledger.unavailable'
-        for (const one of taken) lost ? one.reject(error) : doAlone(one)
+        for (const one of taken) lost ? one.reject(error) : lonely.add(laneOf(one.item), one)
       }
     }
     running = false
   }
 
-  function doAlone({ item, resolve, reject }: Waiting<Item, Done>): void {
-    alone(item).then(resolve, reject)
+  function doAlone({ item, resolve, reject }: Waiting<Item, Done>): Promise<void> {
+    return alone(item).then(resolve, reject)
   }
 
   return (item) => {
-    if (queue.length >= waiting)
+    if (queue.length + lonely.size >= waiting)
       return Promise.reject(new GranaryError('ledger.unavailable', 'Too much is waiting for the database.', { waiting }))
     const one = { item, ...Promise.withResolvers<Done>() }
     queue.push(one)
@@ -57,5 +64,45 @@ export function openGroup<Item, Done>({ together, alone, most, waiting }: Group<
       setImmediate(() => void run())
     }
     return one.promise
+  }
+}
+
+/** So many lanes at a time, one piece of work of each, and then the next lane's turn. `work` never throws. */
+function openLanes<Work>({ atOnce, work }: { atOnce: number; work: (one: Work) => Promise<void> }) {
+  const lanes = new Map<string, Work[]>()
+  const busy = new Set<string>()
+  let size = 0
+
+  function start(): void {
+    for (const [name, waiting] of lanes) {
+      if (busy.size >= atOnce) return
+      const one = busy.has(name) ? undefined : waiting.shift()
+      if (one !== undefined) void run(name, one)
+    }
+  }
+
+  async function run(name: string, one: Work): Promise<void> {
+    busy.add(name)
+    size -= 1
+    await work(one)
+    busy.delete(name)
+    const left = lanes.get(name) ?? []
+    lanes.delete(name)
+    if (left.length > 0) lanes.set(name, left)
+    start()
+  }
+
+  return {
+    /** What waits for its turn. */
+    get size() {
+      return size
+    },
+    add(name: string, one: Work): void {
+      const waiting = lanes.get(name)
+      if (waiting) waiting.push(one)
+      else lanes.set(name, [one])
+      size += 1
+      start()
+    },
   }
 }

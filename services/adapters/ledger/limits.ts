@@ -51,7 +51,8 @@ export async function countWithinLimits(
   if (reached || !isMinuteLimited) return reached
   const { accountId, key } = asked
   await query(
-    `UPDATE spending_limits SET minute = $3::bigint, minute_requests = CASE WHEN minute = $3::bigint THEN minute_requests + 1 ELSE 1 END
+    `UPDATE spending_limits SET minute = greatest(minute, $3::bigint),
+       minute_requests = CASE WHEN minute >= $3::bigint THEN minute_requests + 1 ELSE 1 END
      WHERE account_id = $1 AND key IN ('', $2) AND requests_per_minute IS NOT NULL`,
     [accountId, key, Math.floor(now / MINUTE_SECONDS)],
   )
@@ -91,7 +92,10 @@ async function lookAtLimits(
   return { reached: null, isMinuteLimited: rows.some(({ requests_per_minute }) => requests_per_minute !== null) }
 }
 
-/** A charge counts into the day and month of its reservation, unless those have passed for the budget already. */
+/**
+ * A charge counts into the day and month of its reservation, or into the present ones if those have passed for the budget already,
+ * as what is reserved does: a gateway that sees midnight later than another would else sell without a budget until then.
+ */
 export async function countSpending(
   query: Query,
   spent: { accountId: string; key: string; charged: bigint; reservedAt: number },
@@ -99,15 +103,18 @@ export async function countSpending(
   const { accountId, key, charged, reservedAt } = spent
   await query(
     `UPDATE spending_limits SET day = greatest(day, $4), month = greatest(month, $5),
-       day_spent = CASE WHEN day = $4 THEN day_spent + $3 WHEN day < $4 THEN $3 ELSE day_spent END,
-       month_spent = CASE WHEN month = $5 THEN month_spent + $3 WHEN month < $5 THEN $3 ELSE month_spent END
+       day_spent = CASE WHEN day >= $4 THEN day_spent + $3 ELSE $3 END,
+       month_spent = CASE WHEN month >= $5 THEN month_spent + $3 ELSE $3 END
      WHERE account_id = $1 AND key IN ('', $2)`,
     [accountId, key, charged, dayOf(reservedAt), monthOf(reservedAt)],
   )
 }
 
-/** What was voided is room again in the budgets that it counted into. */
-export async function giveBackSpending(query: Query, requestIds: readonly string[]): Promise<void> {
+/** What was voided is room again in the budgets of its day and month (sign -1), and none once it is a debt again (1). */
+export async function correctSpending(
+  query: Query,
+  { requestIds, sign }: { requestIds: readonly string[]; sign: 1 | -1 },
+): Promise<void> {
   await query(
     `WITH voided AS (
        SELECT account_id, key, charged, reserved_at / 86400 AS day, (extract(year FROM to_timestamp(reserved_at) AT TIME ZONE 'UTC') - 1970) * 12
@@ -118,9 +125,10 @@ export async function giveBackSpending(query: Query, requestIds: readonly string
          coalesce(sum(v.charged) FILTER (WHERE v.month = l.month), 0) AS of_month
        FROM spending_limits l JOIN voided v ON v.account_id = l.account_id AND l.key IN ('', v.key) GROUP BY l.account_id, l.key
      )
-     UPDATE spending_limits l SET day_spent = greatest(0, l.day_spent - s.of_day), month_spent = greatest(0, l.month_spent - s.of_month)
+     UPDATE spending_limits l SET day_spent = greatest(0, l.day_spent + s.of_day * $2::int),
+       month_spent = greatest(0, l.month_spent + s.of_month * $2::int)
      FROM sums s WHERE l.account_id = s.account_id AND l.key = s.key`,
-    [requestIds],
+    [requestIds, sign],
   )
 }
 

@@ -11,8 +11,10 @@ import type { RunningRequests } from './running-requests.ts'
 const GROUP = { most: 256, waiting: 10_000 }
 
 /** A request that can't be repeated has its own id for a key, and is found by that. */
-const OF_IDEMPOTENCY_KEY = `SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND idempotency_key <> request_id
-  UNION ALL SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = $3 AND request_id = $3`
+const ofIdempotencyKey = (key: '$2' | '$3') => `SELECT q.*, a.answer FROM (
+    SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = ${key} AND idempotency_key <> request_id
+    UNION ALL SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = ${key} AND request_id = ${key}
+  ) q LEFT JOIN answers a USING (request_id) ORDER BY q.released <> '', q.reserved_at DESC LIMIT 1`
 
 export interface StoredRow {
   request_id: string
@@ -27,11 +29,12 @@ export interface StoredRow {
 export function openReservations(
   { query, call, transaction }: Database,
   running: RunningRequests,
-): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request'> {
+): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request' | 'requestBefore'> {
   const reserveInGroup = openGroup<Asked, Reserved>({
     ...GROUP,
     together: (asked) => reserveTogether(call, asked),
     alone: ({ reservation, now }) => transaction((under) => reserve(under, reservation, now)),
+    laneOf: ({ reservation }) => reservation.accountId,
   })
   return {
     async reserve(reservation, now) {
@@ -70,6 +73,11 @@ export function openReservations(
       )
       return rows[0] ? storedOf(rows[0]) : null
     },
+
+    async requestBefore({ accountId, idempotencyKey }) {
+      const { rows } = await query<StoredRow>(ofIdempotencyKey('$2'), [accountId, idempotencyKey])
+      return rows[0] ? storedOf(rows[0]) : null
+    },
   }
 }
 
@@ -84,8 +92,7 @@ async function reserve(query: Query, reservation: Reservation, now: number): Pro
        e.charged AS earlier_charged, e.answer AS earlier_answer, e.reason AS earlier_reason
      FROM (${RESERVED_SUMS}) s
      LEFT JOIN keys k ON k.account_id = $1 AND k.key = $2
-     LEFT JOIN LATERAL (SELECT q.*, a.answer FROM (${OF_IDEMPOTENCY_KEY}) q LEFT JOIN answers a USING (request_id)
-       ORDER BY q.released <> '', q.reserved_at DESC LIMIT 1) e ON true`,
+     LEFT JOIN LATERAL (${ofIdempotencyKey('$3')}) e ON true`,
     [accountId, key, idempotencyKey],
   )
   const row = rows[0]

@@ -1,6 +1,6 @@
 import { type Economy, paysFor } from '../../core/economy.ts'
 import type { AccountRow } from './accounts.ts'
-import { type Candidate, laneOf, type OpenRow } from './candidates.ts'
+import { type Candidate, idOf, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
 
 /** Which receipts earn the gas that settling them takes, and which go in whatever that is. */
@@ -29,24 +29,38 @@ export async function urgencyOf(
   }
 }
 
-function isAtRisk({ chain_thawing, chain_deposit, charged }: AccountRow): boolean {
+export function isAtRisk({ chain_thawing, chain_deposit, charged }: AccountRow): boolean {
   const thawing = BigInt(chain_thawing)
   return thawing > 0n && BigInt(charged) > BigInt(chain_deposit) - thawing
 }
 
-/** Without those whose lane earns less than its gas. */
-export function worthwhileCandidates(candidates: readonly Candidate[], { economy, isUrgent }: Worth): Candidate[] {
+/** Without those of keys of which all together earn less than a row's gas, and then without those whose lane earns less than its gas. */
+export function worthwhileCandidates(
+  candidates: readonly Candidate[],
+  { funds, worth: { economy, isUrgent } }: { funds: ReadonlyMap<string, KeyFunds>; worth: Worth },
+): Candidate[] {
+  const paying = new Set([...funds].flatMap(([id, key]) => (earnsRow(economy, key) ? [id] : [])))
+  const ofRows = candidates.filter((candidate) => paying.has(idOf(candidate)) || isUrgent(candidate))
   const gross = new Map<string, bigint>()
-  for (const candidate of candidates)
-    gross.set(laneOf(candidate), (gross.get(laneOf(candidate)) ?? 0n) + BigInt(candidate.charged))
+  for (const candidate of ofRows) gross.set(laneOf(candidate), (gross.get(laneOf(candidate)) ?? 0n) + BigInt(candidate.charged))
   const earns = (candidate: Candidate) => paysFor(economy, { gross: gross.get(laneOf(candidate)) ?? 0n, cost: economy.lane })
   // What cost nothing opens no lane.
-  return candidates.filter((candidate) => candidate.charged === '0' || isUrgent(candidate) || earns(candidate))
+  return ofRows.filter((candidate) => candidate.charged === '0' || isUrgent(candidate) || earns(candidate))
+}
+
+/** What cost nothing alone is never settled. */
+function earnsRow(economy: Economy, funds: KeyFunds): boolean {
+  const gross = BigInt(funds.waiting)
+  return gross > 0n && paysFor(economy, { gross, cost: rowCostOf(economy, funds) })
+}
+
+function rowCostOf({ ownRow, grantedRow }: Economy, { key, account }: KeyFunds): bigint {
+  return key === account.payer ? ownRow : grantedRow
 }
 
 /** Without those that earn less than their gas; none if all together don't pay for the batch, unless something can't wait. */
 export function worthwhileRows(rows: readonly OpenRow[], { economy, isUrgent }: Worth): OpenRow[] {
-  const rowCost = ({ funds }: OpenRow) => (funds.key === funds.account.payer ? economy.ownRow : economy.grantedRow)
+  const rowCost = ({ funds }: OpenRow) => rowCostOf(economy, funds)
   const isUrgentRow = (row: OpenRow) => row.taken.some(isUrgent)
   const kept = rows.filter((row) => isUrgentRow(row) || paysFor(economy, { gross: row.total, cost: rowCost(row) }))
   if (kept.some(isUrgentRow)) return kept

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { EmbeddingsBody, type InferAnswer, parseBody } from '../../core/api.ts'
 import { jurisdictionCodes } from '../../core/consent.ts'
 import { GranaryError, problemOf } from '../../core/errors.ts'
+import { boughtBefore } from '../bought-before.ts'
 import { embeddingsOf, inferBodyOf } from '../embeddings.ts'
 import { type Shop, takeOrder } from '../order.ts'
 import type { Payer } from '../payer.ts'
@@ -19,8 +20,15 @@ export function embeddingRoutes(app: FastifyInstance, { shop }: { shop: Shop }):
       const payer = await shop.payers.identify({ method: request.method, path: request.url, headers: request.headers, rawBody })
       if (!payer) throw new GranaryError('credential.unknown', 'Send an API key as Authorization: Bearer.')
       const { manifest } = await shop.catalog.find(body.model)
-      const order = await takeOrder(shop, { body: inferBodyOf(body, manifest, await scopeOf(shop, payer)), rawBody })
-      const { answer, repeated } = await sell(shop, order, payer)
+      const asked = { body: inferBodyOf(body, manifest, await scopeOf(shop, payer)), rawBody }
+      const { answer, repeated } = await takeOrder(shop, asked).then(
+        (order) => sell(shop, order, payer),
+        async (error: unknown) => {
+          const before = await boughtBefore(shop, { error, payer: async () => payer, rawBody, inSteps: false })
+          if (before) return { answer: before, repeated: true }
+          throw error
+        },
+      )
       if (repeated) reply.header('idempotent-replayed', 'true')
       return embeddingsOf(JSON.parse(Buffer.from(answer).toString('utf8')) as InferAnswer, body)
     } catch (error) {

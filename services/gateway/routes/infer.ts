@@ -3,10 +3,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { InferBody, parseBody } from '../../core/api.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { paymentHeaders, paymentResponse } from '../../core/x402.ts'
+import { boughtBefore } from '../bought-before.ts'
 import { challengeOf, type Rails } from '../challenge.ts'
 import { type Order, type Shop, takeOrder } from '../order.ts'
 import { sell } from '../sale.ts'
-import { sellInSteps, wantsSteps } from '../streams/sale-in-steps.ts'
+import { giveWhole, sellInSteps, wantsSteps } from '../streams/sale-in-steps.ts'
 import { answerPaid, exactClaim } from '../x402/exact-answer.ts'
 import type { ExactRailDesk } from '../x402/exact-rail.ts'
 
@@ -23,11 +24,21 @@ export function inferRoutes(
     try {
       const before = await claim?.recall(sha256(rawBody))
       if (before) return answerPaid(reply, before)
-      order = await takeOrder(shop, { body, rawBody })
+      const { method, url: path, headers } = request
+      const identify = () => shop.payers.identify({ method, path, headers, rawBody })
+      const inSteps = wantsSteps(body, headers.accept)
+      try {
+        order = await takeOrder(shop, { body, rawBody })
+      } catch (error) {
+        const answer = claim ? null : await boughtBefore(shop, { error, payer: identify, rawBody, inSteps })
+        if (!answer) throw error
+        if (inSteps) return await giveWhole(shop, reply, { answer, repeated: true })
+        return reply.header('idempotent-replayed', 'true').type('application/json').send(Buffer.from(answer))
+      }
       if (claim) return answerPaid(reply, await claim.pay(order))
-      const payer = await shop.payers.identify({ method: request.method, path: request.url, headers: request.headers, rawBody })
+      const payer = await identify()
       if (!payer) throw new GranaryError('payment.required', 'This inference costs money and no payment came with it.')
-      if (wantsSteps(body, request.headers.accept)) return await sellInSteps(shop, order, { payer, reply })
+      if (inSteps) return await sellInSteps(shop, order, { payer, reply })
       const { answer, repeated } = await sell(shop, order, payer)
       if (repeated) reply.header('idempotent-replayed', 'true')
       return reply.type('application/json').send(Buffer.from(answer))

@@ -92,14 +92,23 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
 
   app.post<{ Params: { keyId: string } }>('/v1/keys/:keyId/rotate', async (request) => {
     const { graceSeconds = 0 } = parseBody(RotateBody, request.body ?? {})
+    const { idempotencyKey } = await callers.payer(request)
     const stored = await keyOf(request, request.params.keyId)
-    const { keyId, secretHash, token: apiKey } = makeApiSecret()
+    const {
+      keyId,
+      secretHash,
+      token: apiKey,
+    } = idempotencyKey === null ? makeApiSecret() : vault.successorOf(stored.keyId, idempotencyKey)
+    const made = { keyId, key: stored.key, accountId: stored.accountId, apiKey, replaces: stored.keyId }
+    // A repeat by the only one who knows its Idempotency-Key: their first answer was lost, and with it the only copy of the secret.
+    const isMade = async () => (await ledger.apiKey(keyId))?.accountId === stored.accountId
+    if (stored.endsAt !== null && (await isMade())) return { ...made, replacedEndsAt: stored.endsAt }
     const sealedPrivateKey = vault.seal(vault.open(stored.sealedPrivateKey, stored.keyId).privateKey, keyId)
     const [now, endsAt] = [clock(), clock() + graceSeconds]
     const next = { ...stored, keyId, secretHash, sealedPrivateKey, createdAt: now, endsAt: null, revoked: false }
-    if (!(await ledger.replaceApiKey(stored.keyId, next, endsAt)))
+    if (!(await ledger.replaceApiKey(stored.keyId, next, endsAt)) && !(await isMade()))
       throw new GranaryError('credential.ended', 'This API key was revoked or replaced already.', { keyId: stored.keyId })
-    return { keyId, key: stored.key, accountId: stored.accountId, apiKey, replaces: stored.keyId, replacedEndsAt: endsAt }
+    return { ...made, replacedEndsAt: endsAt }
   })
 
   app.post<{ Params: { keyId: string } }>('/v1/keys/:keyId/limits', async (request) => {

@@ -46,7 +46,7 @@ export async function sellInSteps(
 }
 
 /** The same body streamed and whole are two requests: what was cut short is no answer to the other. */
-function streamHash(bodyHash: string): string {
+export function streamHash(bodyHash: string): string {
   return `0x${createHash('sha256').update(`stream\n${bodyHash}`).digest('hex')}`
 }
 
@@ -55,7 +55,7 @@ function clientOf({ streams }: Shop, reply: FastifyReply, headers: Record<string
 }
 
 /** What there is already, as one step. */
-async function giveWhole(shop: Shop, reply: FastifyReply, sold: { answer: Uint8Array; repeated: boolean }): Promise<void> {
+export async function giveWhole(shop: Shop, reply: FastifyReply, sold: { answer: Uint8Array; repeated: boolean }): Promise<void> {
   const client = clientOf(shop, reply, sold.repeated ? { 'idempotent-replayed': 'true' } : {})
   const { outputs, ...answer } = JSON.parse(Buffer.from(sold.answer).toString('utf8')) as InferAnswer
   const step: StepEvent = { id: answer.id, index: 0, of: 1, units: answer.units, cost: answer.charged, outputs }

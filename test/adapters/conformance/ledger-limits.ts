@@ -87,6 +87,51 @@ export function ledgerLimits(open: () => OpenLedger): void {
     expect(await ledger.reserve(order(account, { max: 8n }), 1000)).toEqual({ ok: true })
   })
 
+  test('a charge that is voided, due again after a reorganisation and voided again is given back once', async () => {
+    const { ledger } = open()
+    const account = await accountOf()
+    const { accountId, key } = account
+    await ledger.setLimits({ accountId, key }, { ...NO_LIMITS, budgetPerDay: 100n }, 1000)
+    await chargeOnce(ledger, account, { charged: 8n })
+    const draft = await draftAll(ledger, account.config.collector)
+    await chargeOnce(ledger, account, { charged: 30n })
+    const spent = async () => (await ledger.limits(accountId))[0]?.tally
+    const voiding = { ...closeAs(draft), lanes: [], skippedRows: [{ row: 0, reason: 'Unfunded' }] }
+    for (const turn of [1, 2]) {
+      await ledger.closeBatch(voiding)
+      expect(await spent(), `turn ${turn}`).toMatchObject({ daySpent: 30n, monthSpent: 30n })
+      await ledger.reopenBatch(draft.batchId)
+      expect(await spent(), `turn ${turn}`).toMatchObject({ daySpent: 38n, monthSpent: 38n })
+    }
+    await ledger.closeBatch(closeAs(draft))
+    expect(await spent()).toMatchObject({ daySpent: 38n, monthSpent: 38n })
+  })
+
+  test('a gateway that sees midnight later than another sells on the new day’s budget and minute, not beside them', async () => {
+    const { ledger } = open()
+    const account = await accountOf()
+    const { accountId, key } = account
+    const midnight = NOON + DAY / 2
+    const limits = { ...NO_LIMITS, budgetPerDay: 10n, requestsPerMinute: 4 }
+    await ledger.setLimits({ accountId, key }, limits, midnight - 1)
+    const buy = async (charged: bigint, now: number) => {
+      const reservation = order(account, { max: charged })
+      const reserved = await ledger.reserve(reservation, now)
+      if (reserved.ok) await ledger.commit(deliver(reservation, { charged }))
+      return reserved.ok ? 'bought' : reserved.reason === 'limited' && reserved.reached.limit
+    }
+    expect(await buy(10n, midnight - 1)).toBe('bought')
+    expect(await buy(1n, midnight)).toBe('bought')
+    expect(await buy(5n, midnight - 1)).toBe('bought')
+    expect(await buy(5n, midnight - 1)).toBe('budgetPerDay')
+    expect(await buy(4n, midnight)).toBe('bought')
+    expect(await buy(1n, midnight - 1)).toBe('budgetPerDay')
+    await ledger.setLimits({ accountId, key }, { ...limits, budgetPerDay: null }, midnight)
+    for (const now of [midnight - 1, midnight, midnight - 1]) await buy(1n, now)
+    expect(await buy(1n, midnight - 1)).toBe('requestsPerMinute')
+    expect(await ledger.limits(accountId)).toMatchObject([{ tally: { minuteRequests: 4 } }])
+  })
+
   test('parallel requests are those that run; one that ends makes room', async () => {
     const { ledger } = open()
     const account = await accountOf()

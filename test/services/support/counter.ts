@@ -52,6 +52,8 @@ export interface Counter extends AsyncDisposable {
   jobs(): number
   /** The provider, where it answers in steps. */
   steps: PlayedSteps
+  /** From now on the provider is not there, until it is again. */
+  employ(isEmployed: boolean): void
   /** From now on no use is permitted, until it is again. */
   permit(isPermitted: boolean): void
   models: { mood: string; vector: string; impostor: string }
@@ -100,6 +102,7 @@ export async function openCounter(overrides: Partial<GatewayConfig> = {}): Promi
     jobs: world.jobs,
     steps: world.steps,
     permit: world.permit,
+    employ: world.employ,
     models,
     customer: (deposit = 1_000_000n) => customer(ledger, { url, deposit }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -188,6 +191,7 @@ function playedWorld(ledger: Ledger) {
   let time = NOON
   let jobs = 0
   let permitted = true
+  let employed = true
   let gate = Promise.resolve()
   let openGate = () => {}
   const head = () => ({ number: 1, hash: hex(32), parentHash: hex(32), timestamp: time })
@@ -205,18 +209,17 @@ function playedWorld(ledger: Ledger) {
     (job) => answer(job, time),
     (job, outputs, units) => signed({ ...job, units }, outputs, time),
   )
+  const worker = {
+    workerId: 'one',
+    provider: operator,
+    sessionKey: session.address,
+    ready: { has: () => true } as unknown as ReadonlySet<string>,
+    inFlight: 0,
+    capacity: 1000,
+    averageMs: 1,
+  }
   const dispatcher: Dispatcher = {
-    workers: () => [
-      {
-        workerId: 'one',
-        provider: operator,
-        sessionKey: session.address,
-        ready: { has: () => true } as unknown as ReadonlySet<string>,
-        inFlight: 0,
-        capacity: 1000,
-        averageMs: 1,
-      },
-    ],
+    workers: () => (employed ? [worker] : []),
     async send(_worker, job) {
       jobs += 1
       await gate
@@ -232,6 +235,9 @@ function playedWorld(ledger: Ledger) {
     steps,
     permit(isPermitted: boolean) {
       permitted = isPermitted
+    },
+    employ(isEmployed: boolean) {
+      employed = isEmployed
     },
     parts: { chain: playedChain(ledger), store: {} as never, dispatcher, consent, acceptWorkers: () => undefined },
     setTime(seconds: number) {

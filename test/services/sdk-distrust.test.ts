@@ -1,0 +1,148 @@
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Wallet } from 'ethers'
+import { describe, expect, it } from 'vitest'
+import { accountIdOf, NO_USAGE } from '../../services/core/accounts.ts'
+import { errorOfProblem } from '../../services/core/errors.ts'
+import { receiptsRoot } from '../../services/core/merkle.ts'
+import { digestOf } from '../../services/core/messages.ts'
+import { headOf, type PublishedReceipt } from '../../services/core/published-batch.ts'
+import { x25519PublicKey } from '../../services/core/sessions.ts'
+import { type AccountReceipt, auditReceipts, type ReceiptsFile } from '../../services/sdk/audit.ts'
+import { type Http, type HttpRequest, openHttp } from '../../services/sdk/http.ts'
+import { Meter } from '../../services/sdk/meter.ts'
+
+const hex = (byte: string, bytes = 32) => `0x${byte.repeat(bytes)}`
+const escrow = { chainId: 1n, address: hex('e5', 20) }
+const token = hex('70', 20)
+const [provider, payer] = [new Wallet(hex('11')), new Wallet(hex('22'))]
+const collector = hex('c0', 20)
+const config = { payer: payer.address.toLowerCase(), collector, thawSeconds: 600, salt: NO_USAGE }
+const accountId = accountIdOf(config, { ...escrow, token })
+
+/** What a payer's side sees through without believing the gateway. */
+describe('the SDK', () => {
+  it('refuses receipts that charge one job twice, each of them signed, chained and on the chain', async () => {
+    const [first, second] = [receiptAfter(null, hex('01')), receiptAfter(null, hex('01'))]
+    const next = receiptAfter(first, hex('02'))
+    const again = receiptAfter(first, second.job.jobId)
+    expect(await audit([first, next])).toMatchObject({ receipts: 2, settled: 14n })
+    await expect(audit([first, again])).rejects.toMatchObject({ code: 'receipt.wrong', evidence: { sequence: '2' } })
+  })
+
+  it('signs nothing more for requests that were under way when another one got a wrong receipt', async () => {
+    const signed: string[] = []
+    const stale = Promise.withResolvers<void>()
+    const gateway = openGateway(async ({ headers = {} }) => {
+      signed.push(headers['granary-voucher'] ?? '')
+      const place = signed.length
+      if (place === 1) return { id: 'one', outputs: [], charged: '9', modelId: hex('0a'), receipt: { accountId: hex('ff') } }
+      if (place === 2) await stale.promise
+      throw errorOfProblem({ code: 'voucher.stale', required: '5', signAtLeast: '10' } as never, 402)
+    })
+    const meter = new Meter({ http: gateway, config, signer: payer, escrow, token, maxPerRequest: 100n })
+    const [wrong, other] = [meter.infer({ model: 'm', inputs: {} }), meter.infer({ model: 'm', inputs: {} })]
+    await expect(wrong).rejects.toMatchObject({ code: 'receipt.wrong' })
+    stale.resolve()
+    await expect(other).rejects.toMatchObject({ code: 'receipt.wrong' })
+    expect(signed).toEqual(['', ''])
+  })
+
+  it('signs no ceiling above what its key may spend in all, however much the gateway says was spent', async () => {
+    const ceilings: bigint[] = []
+    let spent = 60n
+    const gateway = openGateway(async ({ headers = {} }) => {
+      const voucher = headers['granary-voucher']
+      if (voucher) ceilings.push(BigInt(JSON.parse(Buffer.from(voucher, 'base64url').toString('utf8')).ceiling))
+      if (voucher) spent = 10n ** 30n
+      throw errorOfProblem({ code: 'voucher.stale', required: '5', signAtLeast: `${spent + 5n}` } as never, 402)
+    })
+    const meter = new Meter({ http: gateway, config, signer: payer, escrow, token, maxPerRequest: 5n, maxSpent: 100n })
+    await expect(meter.infer({ model: 'm', inputs: {} })).rejects.toMatchObject({ code: 'payment.insufficient' })
+    expect(ceilings).toEqual([100n])
+  })
+
+  it('repeats a request whose refusal was cut off, and gives up one whose refusal never ends', async () => {
+    let asked = 0
+    await using server = await serve((reply) => {
+      asked += 1
+      if (asked > 2) return reply.end('{"ok":true}')
+      reply.writeHead(503, { 'content-length': '500' }).write('{')
+      if (asked === 1) setImmediate(() => reply.destroy())
+    })
+    const http = openHttp({ gatewayUrl: server.url, timeoutMs: 300 })
+    expect(await http.json({ method: 'GET', path: '/', repeatable: true })).toEqual({ ok: true })
+    expect(asked).toBe(3)
+  })
+})
+
+async function serve(answer: (reply: ServerResponse) => unknown): Promise<{ url: string } & AsyncDisposable> {
+  const server = createServer((_, reply) => void answer(reply))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
+
+function receiptAfter(previous: AccountReceipt | null, jobId: string): AccountReceipt {
+  const job = {
+    jobId,
+    modelId: hex('0a'),
+    provider: provider.address.toLowerCase(),
+    purpose: 1,
+    consentBlock: 1,
+    inputCommitment: jobId,
+    outputCommitment: jobId,
+    units: '1',
+    unitPrice: '7',
+    servedAt: 1000,
+    computeMicros: 5,
+  }
+  const providerSignature = provider.signingKey.sign(digestOf('InferenceEscrow', 'JobReceipt', escrow, job)).serialized
+  const sequence = `${BigInt(previous?.sequence ?? 0) + 1n}`
+  const receipt: PublishedReceipt = { sequence, previousHead: previous?.head ?? NO_USAGE, charged: '7', job, providerSignature }
+  const key = config.payer
+  return { ...receipt, key, head: headOf(receipt, { accountId, key }), state: 'COMMITTED', batchId: null, proof: null }
+}
+
+/** The chain has charged for all of them. */
+function audit(receipts: AccountReceipt[]) {
+  const settled = receipts.map((receipt) => ({ ...receipt, state: 'FINAL' as const, batchId: receipt.head, proof: [] }))
+  const file: ReceiptsFile = {
+    format: 'granary-receipts/1',
+    chainId: '1',
+    contracts: { InferenceEscrow: escrow.address, ProviderRegistry: hex('99', 20) },
+    token,
+    collector,
+    accountId,
+    receipts: settled,
+  }
+  return auditReceipts(file, {
+    // A batch of one receipt has it for a root.
+    batchRoot: async (_, batchId) => receiptsRoot([batchId]),
+    charged: async () => 7n * BigInt(receipts.length),
+    operatorOf: async () => provider.address,
+  })
+}
+
+function openGateway(infer: (request: HttpRequest) => Promise<unknown>): Http {
+  const gatewayKey = x25519PublicKey(crypto.getRandomValues(new Uint8Array(32)))
+  const answers: Record<string, unknown> = {
+    '/v1/head': { timestamp: 1000 },
+    '/v1/sessions': { sessionId: hex('5e'), gatewayKey },
+  }
+  return {
+    gatewayUrl: 'http://gateway.test',
+    open: () => Promise.reject(new Error('no stream')),
+    send: async (request) => ({
+      status: 200,
+      headers: new Headers(),
+      bytes: new TextEncoder().encode(JSON.stringify(await infer(request))),
+    }),
+    json: async <T>({ path }: HttpRequest) => answers[path] as T,
+  }
+}
