@@ -107,7 +107,7 @@ export function publishedJob(receipt: StoredReceipt['receipt']): PublishedJob {
   return { ...receipt, units: receipt.units.toString(), unitPrice: receipt.unitPrice.toString() }
 }
 
-export function encodeBatch(batch: PublishedBatch): Uint8Array {
+export function encodeBatch(batch: PublishedBatch): Uint8Array<ArrayBuffer> {
   const text = canonicalize(batch)
   if (text === undefined) throw new GranaryError('internal', 'A batch has no canonical form.')
   return new TextEncoder().encode(text)
