@@ -21,17 +21,17 @@ export interface ArchiveOptions {
   mostWaiting?: number
 }
 
-/** Batches hold at most 10,000 receipts of about a kilobyte. */
-const MAX_HEAP_MB = 512
+/** Batches hold at most 10,000 receipts of about a kilobyte. What is young is soon garbage here, so little room for it is enough. */
+const HEAP = { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 16 }
 
 /**
- * The near end of the thread, which answers one question at a time. It is started when first asked; one that ends, or takes
- * too long and is ended, fails the open question, and the next starts another.
+ * The near end of the thread, which answers one question at a time. One that ends, or takes too long and is ended, fails the
+ * open question, and the next starts another.
  */
 export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable {
   const { databaseUrl, escrow, log, answerTimeoutMs = 60_000, mostWaiting = 64 } = options
   const settings: ThreadSettings = { databaseUrl, escrow, logLevel: log.level }
-  let thread: Worker | null = null
+  let thread: Worker | null = start()
   let open: PromiseWithResolvers<Answer> | null = null
   let last: Promise<unknown> = Promise.resolve()
   let waiting = 0
@@ -42,7 +42,7 @@ export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable 
       workerData: settings,
       env: {},
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+      resourceLimits: HEAP,
     })
     started.on('message', (answer: Answer) => open?.resolve(answer))
     started.on('error', (error) => log.warn({ event: 'archive.thread-failed', error }))
