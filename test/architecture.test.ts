@@ -95,6 +95,19 @@ describe('import directions', () => {
     expect(wrong).toEqual([])
   })
 
+  it("lets only the archive's thread hash a batch's thousands of receipts, which would hold up every request of a gateway", () => {
+    const long = /^services\/(core\/(merkle|settlement)|gateway\/archive\/(batch-bytes|main))\.ts$/
+    const wrong = imports.filter(
+      ({ from, to, typeOnly }) =>
+        areaOf(from) === 'gateway' &&
+        !/^services\/gateway\/archive\/(batch-bytes|main)\.ts$/.test(from) &&
+        !typeOnly &&
+        long.test(to),
+    )
+    expect(wrong).toEqual([])
+    expect(imports.some(({ to }) => to === 'services/gateway/archive/batch-bytes.ts')).toBe(true)
+  })
+
   it('reads process.env in config.ts files only', () => {
     const wrong = files.filter(
       (file) => /process\.env/.test(readFileSync(file, 'utf8')) && !/(config|adapters\/settings)\.ts$/.test(file),

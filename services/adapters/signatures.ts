@@ -1,7 +1,7 @@
-import { createHmac, hash, type KeyObject } from 'node:crypto'
+import { createHmac, createPrivateKey, createPublicKey, diffieHellman, hash, hkdfSync, type KeyObject } from 'node:crypto'
 import secp256k1 from 'secp256k1'
 import { keccak256 } from '../core/keccak.ts'
-import { type MacInput, macText } from '../core/sessions.ts'
+import { type MacAgreement, type MacInput, macInfo, macText } from '../core/sessions.ts'
 
 // secp256k1 by the native library: 50 times faster than in JavaScript, the same signatures (RFC 6979, lower half order).
 
@@ -36,6 +36,21 @@ export function nativeMacOf(macKey: KeyObject, { body, ...input }: MacInput): st
   return createHmac('sha256', macKey)
     .update(macText({ ...input, bodyHash }))
     .digest('hex')
+}
+
+/** What stands before the 32 bytes of an X25519 key in PKCS #8 and in SubjectPublicKeyInfo (RFC 8410). */
+const X25519_SECRET = Buffer.from('302e020100300506032b656e04220420', 'hex')
+const X25519_PUBLIC = Buffer.from('302a300506032b656e032100', 'hex')
+
+/** What core's deriveMacKey gives, an eighth of its time: opening sessions must not hold up who has one. Throws for points of low order. */
+export function nativeDeriveMacKey({ secretKey, publicKey, sessionId }: MacAgreement): Uint8Array {
+  const secret = Buffer.concat([X25519_SECRET, secretKey])
+  const peer = Buffer.concat([X25519_PUBLIC, Buffer.from(publicKey.slice(2), 'hex')])
+  const shared = diffieHellman({
+    privateKey: createPrivateKey({ key: secret, format: 'der', type: 'pkcs8' }),
+    publicKey: createPublicKey({ key: peer, format: 'der', type: 'spki' }),
+  })
+  return new Uint8Array(hkdfSync('sha256', shared, Buffer.from(sessionId.slice(2), 'hex'), macInfo, 32))
 }
 
 function bytesOf(hex: string): Buffer | null {

@@ -7,8 +7,8 @@ import type { AccountConfig, KeyStanding, Voucher } from './selling-ledger.ts'
 export const NO_USAGE = `0x${'00'.repeat(32)}`
 
 /** The escrow's accountId: the EIP-712 digest of the configuration. */
-export function accountIdOf(config: AccountConfig, { token, ...escrow }: Verifier & { token: string }): string {
-  return digestOf('InferenceEscrow', 'Account', escrow, { ...config, token })
+export function accountIdOf(config: AccountConfig, escrow: Verifier & { token: string }): string {
+  return digestOf('InferenceEscrow', 'Account', escrow, { ...config, token: escrow.token })
 }
 
 /** The EIP-3009 nonce that binds a deposit to one account: keccak256(abi.encode(accountId, salt)). */

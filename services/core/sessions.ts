@@ -9,18 +9,19 @@ import { bytesToHex, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js'
  * X25519 key once (EIP-712 Session); both sides derive the MAC key, so that no secret crosses the wire:
  * HKDF-SHA256(X25519(ephemeral, gateway), salt = session digest, info = "granary/session/1").
  */
-export function deriveMacKey({
-  secretKey,
-  publicKey,
-  sessionId,
-}: {
+export function deriveMacKey({ secretKey, publicKey, sessionId }: MacAgreement): Uint8Array {
+  const shared = x25519.getSharedSecret(secretKey, hexToBytes(publicKey.slice(2)))
+  return hkdf(sha256, shared, hexToBytes(sessionId.slice(2)), utf8ToBytes(macInfo), 32)
+}
+
+/** One side's secret and the other's public key. */
+export interface MacAgreement {
   secretKey: Uint8Array
   publicKey: string
   sessionId: string
-}): Uint8Array {
-  const shared = x25519.getSharedSecret(secretKey, hexToBytes(publicKey.slice(2)))
-  return hkdf(sha256, shared, hexToBytes(sessionId.slice(2)), utf8ToBytes('granary/session/1'), 32)
 }
+
+export const macInfo = 'granary/session/1'
 
 export function x25519PublicKey(secretKey: Uint8Array): string {
   return `0x${bytesToHex(x25519.getPublicKey(secretKey))}`

@@ -40,13 +40,17 @@ export interface BatchArgument {
   receiptsRoot: string
 }
 
-export function toBatchArgument({ collector, batchId, lanes, rows, leaves }: BatchDraft): BatchArgument {
+export function toBatchArgument(draft: BatchDraft): BatchArgument {
+  return { ...chargesOf(draft), receiptsRoot: receiptsRoot(draft.leaves) }
+}
+
+/** The argument but for the root over the receipts, whose tree takes longer than all the rest. */
+export function chargesOf({ collector, batchId, lanes, rows }: BatchDraft): Omit<BatchArgument, 'receiptsRoot'> {
   return {
     collector,
     batchId,
     lanes: lanes.map(({ modelId, provider, purpose, lastServedAt }) => ({ modelId, provider, purpose, lastServedAt })),
     rows: encodeRows(rows.map(rowOf)),
-    receiptsRoot: receiptsRoot(leaves),
   }
 }
 

@@ -9,23 +9,30 @@ const WORD = 32
 const LARGEST = 16
 /** Of one struct: the type's hash and its fields. Hashing is synchronous, so one is enough for all. */
 const words = new Uint8Array(WORD * (LARGEST + 1))
-/** What of a type does not change: its hash, and how wide each number is. */
+
+/** Writes a value as the word that begins at `at`, which is zero; false for what does not fit its type. */
+type Write = (value: unknown, at: number) => boolean
+
+/** What of a type does not change. */
 interface Layout {
   typeHash: Uint8Array
-  bits: (number | null)[]
+  writes: { field: string; type: string; write: Write }[]
 }
 const layouts = new WeakMap<readonly Field[], Layout>()
 
 /** EIP-712's hashStruct for the types that our messages have: address, bytes32, bool, string and uintN. Throws what does not fit its type. */
 export function hashStruct(name: string, fields: readonly Field[], value: Readonly<Record<string, unknown>>): Uint8Array {
   if (fields.length > LARGEST) throw new RangeError(`${name} has more than ${LARGEST} fields`)
-  const { typeHash, bits } = layoutOf(name, fields)
+  const { typeHash, writes } = layoutOf(name, fields)
+  const end = WORD * (fields.length + 1)
   words.set(typeHash, 0)
-  for (const [index, { name: field, type }] of fields.entries()) {
-    if (!encode(value[field], { type, bits: bits[index] ?? null, at: WORD * (index + 1) }))
-      throw new TypeError(`${field} is no ${type}`)
+  words.fill(0, WORD, end)
+  let at = WORD
+  for (const { field, type, write } of writes) {
+    if (!write(value[field], at)) throw new TypeError(`${field} is no ${type}`)
+    at += WORD
   }
-  return keccak256(words.subarray(0, WORD * (fields.length + 1)))
+  return keccak256(words.subarray(0, end))
 }
 
 /** The digest that is signed: keccak256(0x1901 ‖ domain separator ‖ struct hash). */
@@ -46,39 +53,40 @@ function layoutOf(name: string, fields: readonly Field[]): Layout {
   const known = layouts.get(fields)
   if (known) return known
   const typeHash = hashText(`${name}(${fields.map((field) => `${field.type} ${field.name}`).join(',')})`)
-  const layout = { typeHash, bits: fields.map(({ type }) => bitsOf(type)) }
+  const writes = fields.map(({ name: field, type }) => ({ field, type, write: writerOf(type) }))
+  const layout = { typeHash, writes }
   layouts.set(fields, layout)
   return layout
 }
 
-function bitsOf(type: string): number | null {
-  const bits = /^uint([0-9]+)$/.exec(type)?.[1]
-  return bits === undefined ? null : Number(bits)
+function writerOf(type: string): Write {
+  if (type === 'bytes32') return (value, at) => typeof value === 'string' && writeHex(value, { at, bytes: WORD })
+  if (type === 'address') return (value, at) => typeof value === 'string' && writeHex(value, { at: at + WORD - 20, bytes: 20 })
+  if (type === 'string') return writeText
+  if (type === 'bool') return writeBool
+  const bits = Number(/^uint([0-9]+)$/.exec(type)?.[1] ?? 0)
+  return (value, at) => writeWhole(value, { at, bits })
 }
 
-/** False for what does not fit its type. */
-function encode(value: unknown, { type, bits, at }: { type: string; bits: number | null; at: number }): boolean {
-  words.fill(0, at, at + WORD)
-  if (type === 'bytes32') return typeof value === 'string' && writeHex(value, { at, bytes: WORD })
-  if (type === 'address') return typeof value === 'string' && writeHex(value, { at: at + WORD - 20, bytes: 20 })
-  if (type === 'string') {
-    if (typeof value !== 'string' || !value.isWellFormed()) return false
-    words.set(hashText(value), at)
-    return true
-  }
-  if (type === 'bool') {
-    words[at + WORD - 1] = value === true ? 1 : 0
-    return typeof value === 'boolean'
-  }
-  return bits !== null && isWhole(value) && writeWhole(BigInt(value), { at, bits })
+function writeText(value: unknown, at: number): boolean {
+  if (typeof value !== 'string' || !value.isWellFormed()) return false
+  words.set(hashText(value), at)
+  return true
 }
 
-function isWhole(value: unknown): value is bigint | number | string {
-  if (typeof value === 'number') return Number.isSafeInteger(value)
-  return typeof value === 'bigint' || (typeof value === 'string' && /^(0x[0-9a-fA-F]+|[0-9]+)$/.test(value))
+function writeBool(value: unknown, at: number): boolean {
+  words[at + WORD - 1] = value === true ? 1 : 0
+  return typeof value === 'boolean'
 }
 
-function writeWhole(value: bigint, { at, bits }: { at: number; bits: number }): boolean {
+/** Numbers, bigints, and strings that write one in decimal or hexadecimal digits. */
+function writeWhole(value: unknown, { at, bits }: { at: number; bits: number }): boolean {
+  if (typeof value === 'bigint') return writeBigInt(value, { at, bits })
+  if (typeof value === 'number') return Number.isSafeInteger(value) && writeBigInt(BigInt(value), { at, bits })
+  return typeof value === 'string' && /^(0x[0-9a-fA-F]+|[0-9]+)$/.test(value) && writeBigInt(BigInt(value), { at, bits })
+}
+
+function writeBigInt(value: bigint, { at, bits }: { at: number; bits: number }): boolean {
   if (value < 0n || value >> BigInt(bits) !== 0n) return false
   let left = value
   for (let end = at + WORD; left > 0n; end -= 4, left >>= 32n) {

@@ -75,13 +75,20 @@ export function toJsonTensor({ name, datatype, shape, data }: Tensor): JsonTenso
 }
 
 export function textTensor(name: string, texts: readonly string[], shape: number[] = [texts.length]): Tensor {
-  const parts = texts.flatMap((text) => {
-    const bytes = toUtf8Bytes(text)
-    const length = new Uint8Array(4)
-    new DataView(length.buffer).setUint32(0, bytes.length, true)
-    return [length, bytes]
-  })
-  return { name, datatype: 'BYTES', shape, data: joinBytes(parts) }
+  // Half a surrogate pair, as JSON may escape it, has no bytes of its own.
+  if (!texts.every((text) => text.isWellFormed()))
+    throw new GranaryError('input.invalid', `Tensor ${name} holds a text that is no Unicode.`, { tensor: name })
+  const encoder = new TextEncoder()
+  const elements = texts.map((text) => encoder.encode(text))
+  const data = new Uint8Array(elements.reduce((sum, bytes) => sum + 4 + bytes.length, 0))
+  const view = new DataView(data.buffer)
+  let offset = 0
+  for (const bytes of elements) {
+    view.setUint32(offset, bytes.length, true)
+    data.set(bytes, offset + 4)
+    offset += 4 + bytes.length
+  }
+  return { name, datatype: 'BYTES', shape, data }
 }
 
 export function floatTensor(name: string, values: Float32Array, shape: number[]): Tensor {

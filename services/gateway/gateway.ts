@@ -5,6 +5,7 @@ import { openSigner } from '../adapters/signatures.ts'
 import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import type { AccountConfig } from '../core/selling-ledger.ts'
 import { openApp } from './app.ts'
+import { openArchive } from './archive/archive.ts'
 import { openCallers } from './callers.ts'
 import { openCatalog } from './catalog.ts'
 import type { Rails } from './challenge.ts'
@@ -124,11 +125,12 @@ export async function openGateway(
   accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, escrow, token, clock, ours })
   keyRoutes(app, { chain, ledger, callers, catalog, vault, offers, relay, purposes, escrow, token, clock, ours })
   usageRoutes(app, { ledger, callers, catalog, collector, clock })
-  receiptRoutes(app, { ledger, callers, collector, escrow: { ...escrow, token } })
+  const archive = stack.use(openArchive({ databaseUrl: config.databaseUrl, escrow: { ...escrow, token }, log }))
+  receiptRoutes(app, { ledger, archive, callers, collector })
   relayRoutes(app, { relay, registrar: config.registrar, membership })
   contentRoutes(app, { store, limitBytes: config.contentLimitBytes })
   parts.acceptWorkers(app)
-  stack.use(openPublisher({ ledger, store, collector, escrow: { ...escrow, token }, log }))
+  stack.use(openPublisher({ ledger, archive, store, collector, log }))
   stack.defer(() => app.close())
   stack.defer(() => streams.close())
   const owned = stack.move()

@@ -1,12 +1,12 @@
 import { createSecretKey, type KeyObject } from 'node:crypto'
-import { recoverSigner } from '../adapters/signatures.ts'
+import { nativeDeriveMacKey, recoverSigner } from '../adapters/signatures.ts'
 import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, type Verifier } from '../core/messages.ts'
 import type { Ledger } from '../core/ports.ts'
 import type { AccountConfig, StoredSession } from '../core/selling-ledger.ts'
-import { deriveMacKey } from '../core/sessions.ts'
+import type { MacAgreement } from '../core/sessions.ts'
 import type { Vault } from './vault.ts'
 
 export interface Session {
@@ -93,9 +93,9 @@ export function openSessionBook(options: {
 }
 
 /** X25519 refuses points of low order: with one, anybody would know the secret. */
-function agree(parts: Parameters<typeof deriveMacKey>[0]): KeyObject {
+function agree(parts: MacAgreement): KeyObject {
   try {
-    return createSecretKey(deriveMacKey(parts))
+    return createSecretKey(nativeDeriveMacKey(parts))
   } catch (cause) {
     throw new GranaryError('request.malformed', 'The ephemeral key is no X25519 key that gives a secret.', { cause })
   }

@@ -2,7 +2,7 @@ import { createSecretKey } from 'node:crypto'
 import { keccak256 as ethersKeccak256, hexlify, TypedDataEncoder, type TypedDataField, verifyTypedData, Wallet } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { nativeMacOf, openSigner, recoverSigner } from '../../services/adapters/signatures.ts'
+import { nativeDeriveMacKey, nativeMacOf, openSigner, recoverSigner } from '../../services/adapters/signatures.ts'
 import { keccak256 } from '../../services/core/keccak.ts'
 import {
   type ContractName,
@@ -14,7 +14,7 @@ import {
   typedData,
 } from '../../services/core/messages.ts'
 
-import { macOf } from '../../services/core/sessions.ts'
+import { deriveMacKey, macOf, x25519PublicKey } from '../../services/core/sessions.ts'
 
 /** What is done by hand for speed gives what ethers gives. */
 const hex = (bytes: number) => fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((value) => hexlify(value))
@@ -98,6 +98,38 @@ describe('native MACs', () => {
         expect(nativeMacOf(createSecretKey(key), request)).toBe(macOf(key, request))
       }),
     )
+  })
+})
+
+describe('native session keys', () => {
+  const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 })
+
+  it('are those that a client computes, whichever side and whatever the unused bit of the public key says', () => {
+    fc.assert(
+      fc.property(bytes, bytes, hex(32), fc.boolean(), (secretKey, peer, sessionId, bit) => {
+        const point = Buffer.from(x25519PublicKey(peer).slice(2), 'hex')
+        point[31] = (point[31] ?? 0) | (bit ? 0x80 : 0)
+        const agreement = { secretKey, publicKey: hexlify(point), sessionId }
+        expect(nativeDeriveMacKey(agreement)).toEqual(deriveMacKey(agreement))
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('are none for points of low order, with which anybody would know the secret', () => {
+    const lowest = [
+      '00',
+      '01',
+      'e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b8',
+      '5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11',
+    ]
+    const last = ['00', '00', '00', '57']
+    for (const [index, beginning] of lowest.entries()) {
+      const publicKey = `0x${beginning.padEnd(62, '0')}${last[index]}`
+      const agreement = { secretKey: new Uint8Array(32).fill(7), publicKey, sessionId: `0x${'0a'.repeat(32)}` }
+      expect(() => deriveMacKey(agreement), publicKey).toThrow()
+      expect(() => nativeDeriveMacKey(agreement), publicKey).toThrow()
+    }
   })
 })
 

@@ -64,6 +64,7 @@ describe('tensors', () => {
       ['BOOL', 1],
       ['FP32', '1'],
       ['BYTES', 1],
+      ['BYTES', 'half a pair: \ud83d'],
     ]
     for (const [datatype, value] of wrong) {
       expect(() => fromJsonTensor({ name: 'x', datatype, shape: [1], data: [value] } as JsonTensor)).toThrow(GranaryError)

@@ -1,14 +1,18 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { Wallet } from 'ethers'
 import type { FastifyInstance } from 'fastify'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
+import { GranaryError } from '../../services/core/errors.ts'
 import { typedData } from '../../services/core/messages.ts'
 import type { Ledger } from '../../services/core/ports.ts'
 import type { PublishedBatch } from '../../services/core/published-batch.ts'
 import { openApp } from '../../services/gateway/app.ts'
+import { type Archive, openArchive } from '../../services/gateway/archive/archive.ts'
 import { publishRound } from '../../services/gateway/publisher.ts'
 import { receiptRoutes } from '../../services/gateway/routes/receipts.ts'
 import { openIndexer } from '../../services/indexer/indexer.ts'
@@ -35,6 +39,8 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
   let ledger: Ledger
   let app: FastifyInstance
   let file: ReceiptsFile
+  let archive: Archive
+  let databaseUrl: string
 
   beforeAll(async () => {
     market = stack.use(await openMarketplace())
@@ -45,7 +51,9 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
     const escrow = escrowOf(market)
     app = await openApp({ log: silent, bodyLimitBytes: 1000, requestsPerMinute: 1000 })
     const payer = async () => ({ accountId: market.accountId, key: market.config.payer }) as never
-    receiptRoutes(app, { ledger, callers: { payer }, collector, escrow })
+    databaseUrl = database.url
+    archive = stack.use(openArchive({ databaseUrl, escrow, log: silent }))
+    receiptRoutes(app, { ledger, archive, callers: { payer }, collector })
     stack.defer(() => app.close())
 
     await deposit(market, 1_000_000n)
@@ -62,7 +70,7 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
         return `cid${kept.size - 1}`
       },
     }
-    while ((await publishRound({ ledger, store, collector, escrow, log: silent })) > 0);
+    while ((await publishRound({ ledger, archive, store, collector, log: silent })) > 0);
     file = await fileOf()
   }, 120_000)
   afterAll(() => stack.disposeAsync())
@@ -157,6 +165,44 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
         changed(([first]) => first && field(first)),
         field.toString(),
       ).rejects.toMatchObject(wrong)
+  })
+
+  it('are not shown where they no longer rebuild the transaction', async () => {
+    const { batches } = (await app.inject('/v1/batches')).json()
+    const { batchId } = batches[0]
+    const client = new pg.Client({ connectionString: databaseUrl })
+    await client.connect()
+    const among = 'WHERE request_id = (SELECT request_id FROM requests WHERE batch_id = $1 LIMIT 1)'
+    const rewrite = (servedAt: string) =>
+      client.query(`UPDATE receipts SET receipt = receipt || jsonb_build_object('servedAt', ${servedAt}) ${among}`, [batchId])
+    try {
+      await rewrite('served_at - 1')
+      await expect(archive.bytes(batchId)).rejects.toBeInstanceOf(GranaryError)
+      expect((await app.inject(`/v1/batches/${batchId}`)).statusCode).toBeGreaterThanOrEqual(500)
+      await rewrite('served_at')
+      expect((await app.inject(`/v1/batches/${batchId}`)).statusCode).toBe(200)
+    } finally {
+      await client.end()
+    }
+  })
+
+  it('come from another thread once the first has died, which fails what was asked of it', async () => {
+    const { batches } = (await app.inject('/v1/batches')).json()
+    const threads: Worker[] = []
+    const count = (thread: Worker) => threads.push(thread)
+    process.on('worker', count)
+    await using other = openArchive({ databaseUrl, escrow: escrowOf(market), log: silent, mostWaiting: 2 })
+    try {
+      const [asked, next] = [other.bytes(batches[0].batchId), other.proofs(batches[0].batchId, [])]
+      await expect(other.bytes(batches[0].batchId)).rejects.toMatchObject({ code: 'rate.limited' })
+      await vi.waitFor(() => expect(threads).toHaveLength(1))
+      await Promise.all([threads[0]?.terminate(), expect(asked).rejects.toMatchObject({ code: 'internal' })])
+      expect(await next).toMatchObject({ transaction: batches[0].transaction })
+      expect(threads).toHaveLength(2)
+      expect(await other.bytes(randomId())).toBeNull()
+    } finally {
+      process.off('worker', count)
+    }
   })
 
   const spoils: ((batch: PublishedBatch) => void)[] = [

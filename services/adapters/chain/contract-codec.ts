@@ -1,7 +1,18 @@
-import { type FunctionFragment, Interface, type InterfaceAbi, type LogDescription, type ParamType } from 'ethers'
+import {
+  keccak256 as ethersKeccak256,
+  type FunctionFragment,
+  Interface,
+  type InterfaceAbi,
+  type LogDescription,
+  type ParamType,
+} from 'ethers'
 import type { Call, ChainEvent } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { abi } from '../../core/generated/abi.ts'
+import { keccak256 } from '../../core/keccak.ts'
+
+// ethers hashes a function's or an event's name whenever it is asked for it, and hundreds of blocks for a batch's transaction.
+ethersKeccak256.register(keccak256)
 
 /** A log as JSON-RPC gives it. */
 export interface RpcLog {
@@ -119,7 +130,8 @@ function eventOf({ names, interfaces }: Known, log: RpcLog): ChainEvent | null {
 
 function firstTopicsOf({ interfaces }: Known, names: readonly string[]): string[] {
   const topics = new Set<string>()
-  for (const one of interfaces.values()) one.forEachEvent(({ name, topicHash }) => names.includes(name) && topics.add(topicHash))
+  // Not taken apart: asking for `topicHash` hashes.
+  for (const one of interfaces.values()) one.forEachEvent((event) => names.includes(event.name) && topics.add(event.topicHash))
   return [...topics]
 }
 

@@ -1,30 +1,29 @@
 import type { FastifyInstance } from 'fastify'
 import { GranaryError } from '../../core/errors.ts'
-import { receiptProofs } from '../../core/merkle.ts'
-import { type Escrow, publishedJob } from '../../core/published-batch.ts'
+import { publishedJob } from '../../core/published-batch.ts'
 import type { PublishingLedger, StoredReceipt } from '../../core/settlement-ledger.ts'
+import type { Archive } from '../archive/archive.ts'
 import type { Callers } from '../callers.ts'
 import { pageLimit } from '../page-limit.ts'
-import { bytesOf } from '../publisher.ts'
 
 const MAX_RECEIPTS = 100
 const MAX_BATCHES = 100
 
 export interface ReceiptsContext {
-  ledger: PublishingLedger
+  ledger: Pick<PublishingLedger, 'receipts' | 'settledBatches'>
+  archive: Archive
   callers: Pick<Callers, 'payer'>
   collector: string
-  escrow: Escrow
 }
 
 /** What an account was charged for, with proofs against the chain; and what the collector has settled, for everybody. */
-export function receiptRoutes(app: FastifyInstance, { ledger, callers, collector, escrow }: ReceiptsContext): void {
+export function receiptRoutes(app: FastifyInstance, { ledger, archive, callers, collector }: ReceiptsContext): void {
   app.get<{ Querystring: { before?: string; limit?: string } }>('/v1/receipts', async (request) => {
     const { accountId } = await callers.payer(request)
     const limit = pageLimit(request.query.limit, { fallback: MAX_RECEIPTS, most: MAX_RECEIPTS })
     const before = /^[0-9]{1,18}$/.test(request.query.before ?? '') ? BigInt(request.query.before ?? 0) : undefined
     const receipts = await ledger.receipts(accountId, { limit, ...(before === undefined ? {} : { before }) })
-    const proofs = await proofsOf(receipts, ledger)
+    const proofs = await proofsOf(receipts, archive)
     return { accountId, receipts: receipts.map((receipt) => describe(receipt, proofs.get(receipt.head))) }
   })
 
@@ -42,33 +41,31 @@ export function receiptRoutes(app: FastifyInstance, { ledger, callers, collector
 
   app.get<{ Params: { batchId: string } }>('/v1/batches/:batchId', async (request, reply) => {
     const { batchId } = request.params
-    const settled = /^0x[0-9a-f]{64}$/.test(batchId) ? await ledger.settledBatch(batchId) : null
-    if (!settled) throw new GranaryError('batch.unknown', 'No such batch is settled here.', { batchId: batchId.slice(0, 66) })
-    const { transaction, cid } = settled
+    const batch = /^0x[0-9a-f]{64}$/.test(batchId) ? await archive.bytes(batchId) : null
+    if (!batch) throw new GranaryError('batch.unknown', 'No such batch is settled here.', { batchId: batchId.slice(0, 66) })
+    const { bytes, transaction, cid } = batch
     reply.header('granary-transaction', transaction)
     if (cid !== null) reply.header('granary-cid', cid)
-    return reply.type('application/json').send(Buffer.from(await bytesOf(settled.draft, { ledger, escrow })))
+    return reply.type('application/json').send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
   })
 }
 
 /** By head, of those that are in a settled batch; each batch's tree is built once. */
-async function proofsOf(receipts: readonly StoredReceipt[], ledger: PublishingLedger) {
-  const proofs = new Map<string, { transaction: string; proof: string[] }>()
+async function proofsOf(receipts: readonly StoredReceipt[], archive: Archive) {
+  const proofs = new Map<string, { transaction: string; proof: readonly string[] }>()
   const settled = Map.groupBy(
     receipts.filter(({ state }) => state === 'FINAL'),
     ({ batchId }) => batchId ?? '',
   )
   for (const [batchId, inBatch] of settled) {
-    const batch = await ledger.settledBatch(batchId)
-    if (!batch) continue
     const heads = inBatch.map(({ head }) => head)
-    for (const [head, proof] of receiptProofs(batch.draft.leaves, heads))
-      proofs.set(head, { transaction: batch.transaction, proof })
+    const batch = await archive.proofs(batchId, heads)
+    for (const [head, proof] of batch?.proofs ?? []) proofs.set(head, { transaction: batch?.transaction ?? '', proof })
   }
   return proofs
 }
 
-function describe(stored: StoredReceipt, settled: { transaction: string; proof: string[] } | undefined) {
+function describe(stored: StoredReceipt, settled: { transaction: string; proof: readonly string[] } | undefined) {
   const { sequence, previousHead, head, charged, receipt, providerSignature, key, state, batchId, requestId } = stored
   return {
     requestId,
