@@ -5,6 +5,8 @@ const NO_DELEGATION = 'Only delegation asks for it, and nobody can delegate.'
 const SAME_AGAIN = 'It does again what was done, to the same end: the condition only saves the gas.'
 const NO_TABLE = 'Where there is no table its root is zero, to which no leaf and proof hash: it proves nothing anyway.'
 const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: the bound before it only says so.'
+const BEYOND_THE_LAST =
+  'It looks at one purpose beyond the last, which no mask has: Consent.has says no before anything is written.'
 
 /**
  * Mutants that no test can kill, by id, and why: they do what the code does in every reachable state, or differ only in gas.
@@ -13,6 +15,7 @@ const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: th
 export const ARGUED: Readonly<Record<string, string>> = {
   'EscrowAccounts.constructor/move-constant/a2d716':
     'Twice a whole number is never the odd number after the bound, which is even.',
+  'EscrowAccounts._revoke/move-boundary/9259a1': 'Where the two are equal, either is the same end.',
   'CooperativeGovernor.classOf/move-boundary/b41959':
     'The class of a call that is as strict as the strictest before it is the same class.',
   'InferenceEscrow._creditLanes/always/df75d2': ADDS_NOTHING,
@@ -29,6 +32,18 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'Membership._getVotingUnits/always/7e4db8': NO_DELEGATION,
   'Membership._getVotingUnits/move-number/17d264': NO_DELEGATION,
   'Membership._getVotingUnits/move-number/105aad': NO_DELEGATION,
+  'DatasetRegistry._register/always/1f5e5a':
+    'Only here is a recovery address written, once for each dataset: without one, nothing is written over nothing.',
+  'DatasetRegistry._narrow/move-boundary/1aefc1': 'Where the two are equal, either is the same end.',
+  'DatasetRegistry._narrow/always/1370ad':
+    'No purpose that is lost adds none, and the loop finds none to end: the condition only saves the gas.',
+  'DatasetRegistry._narrow/always/fb5ec3': 'No place that is lost adds none: the condition only saves the gas of writing it.',
+  'DatasetRegistry._narrow/move-boundary/3dd2c9': BEYOND_THE_LAST,
+  'DatasetRegistry._narrow/move-constant/fbda06': BEYOND_THE_LAST,
+  'DatasetRegistry.serveEnds/move-boundary/77a1c3': BEYOND_THE_LAST,
+  'DatasetRegistry.serveEnds/move-constant/01d098': BEYOND_THE_LAST,
+  'DatasetRegistry._retrainEnd/never/fcff2c':
+    'Only of a pool can an exit be proven, and a dataset that is none never becomes one: there is no exit, which says never.',
   'DatasetPools.proveExit/never/d21a11': NO_TABLE,
   'DatasetPools.proveExit/move-boundary/e32c0d': NO_TABLE,
   'DatasetPools._announce/drop-operand/3dc8a9': 'Without a table the latest begins at 0, which every epoch to come is after.',
