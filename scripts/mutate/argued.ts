@@ -18,6 +18,8 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'EscrowAccounts._revoke/move-boundary/9259a1': 'Where the two are equal, either is the same end.',
   'CooperativeGovernor.classOf/move-boundary/b41959':
     'The class of a call that is as strict as the strictest before it is the same class.',
+  'InferenceEscrow.setCollectorFee/always/1970bc':
+    'A fee that does not rise acts from this very second on, so the one before it is never read again.',
   'InferenceEscrow._creditLanes/always/df75d2': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/move-boundary/a23f8a': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/always/1afac5': ADDS_NOTHING,

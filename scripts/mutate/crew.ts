@@ -79,7 +79,8 @@ class Worker {
 
 function next(child: ChildProcess): Promise<Message> {
   return new Promise((resolve, reject) => {
-    const onExit = (code: number | null) => reject(refuse(`The test runner's process ended by itself (${code}).`))
+    const onExit = (code: number | null, signal: string | null) =>
+      reject(refuse(`The test runner's process ended by itself (${code ?? `${signal}: too little memory?`}).`))
     child.once('exit', onExit)
     child.once('message', (message: Message) => {
       child.off('exit', onExit)

@@ -10,8 +10,8 @@ import {EscrowFixture} from "./support/EscrowFixture.sol";
 import {WalletDouble} from "./support/MarketDoubles.sol";
 import {BlockingToken} from "./support/OddTokens.sol";
 
-/// Deposits, thaws, withdrawals and credits; keys are in EscrowKeys.t.sol, batches in InferenceEscrowSettle.t.sol, misused signatures in
-/// EscrowSignatures.t.sol and EscrowVouchers.t.sol, odd tokens in EscrowTokens.t.sol.
+/// Deposits, thaws, withdrawals and credits; keys are in EscrowKeys.t.sol, batches in InferenceEscrowSettle.t.sol and InferenceEscrowBatches.t.sol,
+/// misused signatures in EscrowSignatures.t.sol and EscrowVouchers.t.sol, odd tokens in EscrowTokens.t.sol.
 contract InferenceEscrowTest is EscrowFixture {
     uint128 internal constant AMOUNT = 10e6;
 
