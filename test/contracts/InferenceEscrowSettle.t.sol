@@ -307,6 +307,9 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         escrow.setCollectorFee(100);
         vm.warp(NOW + MAX_AGE);
         vm.expectEmit(address(escrow));
+        emit IInferenceEscrow.CollectorFeeSet(collector, 100, NOW + MAX_AGE);
+        escrow.setCollectorFee(100);
+        vm.expectEmit(address(escrow));
         emit IInferenceEscrow.CollectorFeeSet(collector, 99, NOW + MAX_AGE);
         escrow.setCollectorFee(99);
         vm.stopPrank();
