@@ -40,7 +40,7 @@ export interface Result {
 }
 
 const SEED = '0x6772616e617279'
-/** Eight times what any test needs. A mutant that loops for ever runs out of it soon, and what it logs until then stays in memory: 2^34 took 7 GB. */
+/** Eight times what any test needs: a mutant that loops for ever runs out of it within seconds. */
 const GAS_LIMIT = 2n ** 30n
 
 export function suitesOf(compiled: Compiled): Suite[] {
