@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.34;
+
+import {IDatasetRegistry} from "../../contracts/interfaces/IDatasetRegistry.sol";
+import {IModelRegistry} from "../../contracts/interfaces/IModelRegistry.sol";
+import {LineageTest} from "./support/LineageTest.sol";
+
+/// Serving to the second, and lineages in which a dataset is not the first entry.
+contract ModelBoundariesTest is LineageTest {
+    function test_IsServable_FromTheFirstSecondOfTheTermsToTheLast() public {
+        bytes32 dataset = _single();
+        bytes32 id = _modelOf(dataset);
+        _servableAt(id, START - 1 days - 1, IModelRegistry.Reason.NotYetValid, dataset);
+        _servableAt(id, START - 1 days, IModelRegistry.Reason.Servable, 0);
+        _servableAt(id, UNTIL - 1, IModelRegistry.Reason.Servable, 0);
+        _servableAt(id, UNTIL, IModelRegistry.Reason.ConsentEnded, dataset);
+    }
+
+    function test_IsServable_FromTheVerySecondInWhichASuspensionEnds() public {
+        bytes32 id = _modelOf(_single());
+        vm.prank(timelock);
+        models.suspend(id, START + 10);
+        _servableAt(id, START + 9, IModelRegistry.Reason.Suspended, id);
+        _servableAt(id, START + 10, IModelRegistry.Reason.Servable, 0);
+    }
+
+    /// 255 asks for everywhere; 254 is a place like any other.
+    function test_IsServable_InTheFirstAndTheLastPlace() public {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.jurisdictions = 1 | (1 << 254);
+        bytes32 dataset = _register(terms, false);
+        bytes32 id = _modelOf(dataset);
+        _servableIn(id, 0, IModelRegistry.Reason.Servable, 0);
+        _servableIn(id, 254, IModelRegistry.Reason.Servable, 0);
+        _servableIn(id, 1, IModelRegistry.Reason.JurisdictionNotGranted, dataset);
+        _servableIn(id, 253, IModelRegistry.Reason.JurisdictionNotGranted, dataset);
+        _servableIn(id, 255, IModelRegistry.Reason.JurisdictionNotGranted, dataset);
+    }
+
+    /// What comes before the dataset in the list of payees is an author.
+    function test_Lineage_OfADatasetThatIsNotTheFirstEntry() public {
+        bytes32 dataset = _single();
+        bytes32 free = _register(_draft(new IModelRegistry.DatasetShare[](0), _none()));
+        bytes32 bound = _modelOf(dataset);
+        bytes32 child = _register(_draft(new IModelRegistry.DatasetShare[](0), _ids(free, bound)));
+        vm.assertEq(models.payeeAt(child, 0).id, free);
+        vm.assertFalse(models.payeeAt(child, 0).isDataset);
+        vm.assertEq(models.payeeAt(child, 1).id, dataset);
+        vm.assertEq(models.trainedAt(child, 0), 0);
+        vm.assertEq(models.trainedAt(child, 1), START);
+        vm.assertEq(models.trainedAt(child, 2), 0);
+        vm.assertEq(models.trainedAt(child, models.payees(child).length), 0);
+        vm.assertEq(models.serveEnd(child, 0), UNTIL);
+        _withdraw(dataset);
+        _servableAt(child, START, IModelRegistry.Reason.ConsentEnded, dataset);
+        models.sync(child);
+        vm.assertEq(models.serveEnd(child, 0), START);
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelTrainingNotPermitted.selector, dataset));
+        _child(child);
+    }
+
+    /// A later second of training, or an equal share, changes nothing of what the first path says.
+    function test_Lineage_OfADatasetByTwoPathsIsAsOldAsTheOlder() public {
+        bytes32 dataset = _single();
+        bytes32 older = _modelOf(dataset);
+        vm.warp(START + 5);
+        bytes32 child = _register(_draft(_shares(dataset, 50_000), _ids(older)));
+        vm.assertEq(models.trainedAt(child, 0), START);
+        vm.assertEq(models.payeeAt(child, 0).ppm, 50_000);
+        vm.assertEq(models.model(child).payeesPpm, 170_000);
+    }
+
+    function test_Sync_OfWhatIsUpToDateDoesNothing() public {
+        bytes32 dataset = _single();
+        bytes32 id = _modelOf(dataset);
+        vm.recordLogs();
+        models.sync(id);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+        _withdraw(dataset);
+        vm.recordLogs();
+        models.sync(id);
+        vm.assertEq(vm.getRecordedLogs().length, 4);
+        models.sync(id);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
+    /// Six ends lie in a word: the last of one word and the first of the next keep apart, and so does the very last.
+    function test_SettlementTerms_OfPurposesAtTheEdgesOfAWord() public {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.purposes = type(uint32).max;
+        bytes32 dataset = _register(terms, false);
+        IModelRegistry.Registration memory registration = _draft(_shares(dataset, 50_000), _none());
+        registration.purposes = (1 << 0) | (1 << 5) | (1 << 6) | (1 << 29) | (1 << 30) | (1 << 31);
+        bytes32 id = _register(registration);
+        _narrow(dataset, (1 << 5) | (1 << 31), 0, 0);
+        models.sync(id);
+        for (uint8 purpose = 0; purpose < 34; ++purpose) {
+            bool has = purpose < 32 && (registration.purposes >> purpose) & 1 == 1;
+            bool isNarrowed = purpose == 5 || purpose == 31;
+            (, uint40 endsAt) = models.settlementTerms(id, purpose);
+            vm.assertEq(endsAt, has ? (isNarrowed ? START : UNTIL) : 0);
+        }
+    }
+
+    function _servableAt(bytes32 id, uint40 at, IModelRegistry.Reason expected, bytes32 expectedBecause) private view {
+        (bool servable, IModelRegistry.Reason reason, bytes32 because) = models.isServable(id, 0, 255, at);
+        vm.assertEq(uint256(reason), uint256(expected));
+        vm.assertEq(servable, expected == IModelRegistry.Reason.Servable);
+        vm.assertEq(because, expectedBecause);
+    }
+
+    function _servableIn(bytes32 id, uint8 jurisdiction, IModelRegistry.Reason expected, bytes32 expectedBecause) private view {
+        (, IModelRegistry.Reason reason, bytes32 because) = models.isServable(id, 0, jurisdiction, START);
+        vm.assertEq(uint256(reason), uint256(expected));
+        vm.assertEq(because, expectedBecause);
+    }
+}
