@@ -7,6 +7,10 @@ const NO_TABLE = 'Where there is no table its root is zero, to which no leaf and
 const SHIFTED_OUT = 'A mask of 32 bits that is shifted by 32 or more is zero: the bound before it only says so.'
 const BEYOND_THE_LAST =
   'It looks at one purpose beyond the last, which no mask has: Consent.has says no before anything is written.'
+const BEYOND_THE_WORD =
+  'It looks at one purpose beyond the last, which no mask has and which is not the last of its word: nothing is packed or written.'
+const NEVER_STORED = 'No end of a purpose beyond the last is ever stored, so that what is read there is 0.'
+const NOT_OF_DATA = 'Of an entry that is no dataset, nobody reads when it was trained.'
 
 /**
  * Mutants that no test can kill, by id, and why: they do what the code does in every reachable state, or differ only in gas.
@@ -26,6 +30,22 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'InferenceEscrow._creditLanes/move-boundary/956d09': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/always/0acd5a': ADDS_NOTHING,
   'InferenceEscrow._creditLanes/move-boundary/add25f': ADDS_NOTHING,
+  'ModelRegistry._register/move-constant/2f0aca': NOT_OF_DATA,
+  'ModelRegistry._addParents/move-constant/68e9ee': NOT_OF_DATA,
+  'ModelRegistry.sync/drop-operand/973eae':
+    'What is stored of a purpose that the model does not have is 0, and no end is below it.',
+  'ModelRegistry.sync/move-boundary/3c91c4': BEYOND_THE_LAST,
+  'ModelRegistry.sync/move-constant/64dfcd': BEYOND_THE_LAST,
+  'ModelRegistry._storeEnds/move-boundary/06e94b': BEYOND_THE_WORD,
+  'ModelRegistry._storeEnds/move-constant/369f58': BEYOND_THE_WORD,
+  'ModelRegistry._storeEnds/always/e0dd42':
+    'The model is new, so nothing is written over nothing: the condition only saves the gas.',
+  'ModelRegistry._storeEnds/move-number/6f16e6':
+    'No end is the second 1 of 1970, which alone is packed as 1; and where nothing is packed, nothing is written over nothing.',
+  'ModelRegistry._endOf/always/dae387': NEVER_STORED,
+  'ModelRegistry._endOf/move-boundary/d2abed': NEVER_STORED,
+  'ModelRegistry._endOf/move-constant/4d742f': NEVER_STORED,
+  'ModelRegistry.suspend/move-boundary/86cb5c': 'Where the two are equal, either is the same date.',
   'Membership._requireRoomToGrow/move-boundary/820597': BEFORE_TIME,
   'Membership._requireRoomToGrow/move-time/93e569': BEFORE_TIME,
   'Membership._requireRoomToGrow/move-time/ed8af7': BEFORE_TIME,

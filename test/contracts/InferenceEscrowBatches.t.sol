@@ -5,6 +5,7 @@ import {IInferenceEscrow} from "../../contracts/interfaces/IInferenceEscrow.sol"
 import {Drafts} from "./support/Drafts.sol";
 import {EscrowFixture} from "./support/EscrowFixture.sol";
 import {WalletDouble} from "./support/MarketDoubles.sol";
+import {Vm} from "./support/Vm.sol";
 
 /// Batches as a whole: what one bad row does to the others, who brings them, how large and how malformed they may be.
 contract InferenceEscrowBatchesTest is EscrowFixture {
@@ -71,6 +72,16 @@ contract InferenceEscrowBatchesTest is EscrowFixture {
             vm.revertToState(snapshot);
         }
         vm.assertEq(outcomes[0], outcomes[1]);
+    }
+
+    function test_Settle_TellsNothingOfALaneThatTookNothing() public {
+        Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 10, _parts(0, 5)));
+        vm.recordLogs();
+        vm.assertEq(_settle(batch), 5);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        uint256 lanes = 0;
+        for (uint256 i = 0; i < logs.length; ++i) if (logs[i].topics[0] == IInferenceEscrow.LaneSettled.selector) ++lanes;
+        vm.assertEq(lanes, 1);
     }
 
     function test_Settle_AnyoneRelaysWhatTheCollectorSigned() public {

@@ -66,6 +66,22 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         vm.assertEq(escrow.balance(accountId).charged, 1e6);
     }
 
+    /// I3 at its smallest: a single unit is nobody's to keep.
+    function test_Settle_CreditsASingleUnitOfEachPart() public {
+        catalog.set(MODEL, 1, 20_000, type(uint40).max);
+        vm.prank(collector);
+        escrow.setCollectorFee(20_000);
+        vm.warp(NOW + MAX_AGE);
+        _settle(_batch(_row(PAYER_KEY, 0, 50, _parts(50))));
+        vm.assertEq(escrow.credit(treasury), 1);
+        vm.assertEq(escrow.credit(collector), 1);
+        vm.assertEq(escrow.credit(provider), 47);
+        vm.assertEq(_income(MODEL), 1);
+        vm.prank(address(royalties));
+        escrow.payRoyalty(payer, 1);
+        vm.assertEq(token.balanceOf(payer), 1);
+    }
+
     function test_Settle_GivesEachLaneItsProvider() public {
         Drafts.Batch memory batch = _batch(_row(PAYER_KEY, 0, 3e6, _parts(1e6, 2e6)));
         batch.lanes[1].provider = address(0x9002);

@@ -37,6 +37,35 @@ contract ModelBoundariesTest is LineageTest {
         _servableIn(id, 255, IModelRegistry.Reason.JurisdictionNotGranted, dataset);
     }
 
+    /// Everywhere is more than every place that can be named.
+    function test_IsServable_NowhereInParticularNeedsEveryPlace() public {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.jurisdictions = type(uint256).max - 1;
+        bytes32 dataset = _register(terms, false);
+        bytes32 id = _modelOf(dataset);
+        _servableIn(id, 255, IModelRegistry.Reason.JurisdictionNotGranted, dataset);
+        _servableIn(id, 254, IModelRegistry.Reason.Servable, 0);
+    }
+
+    /// Other flags are no consent to derivatives.
+    function test_Register_RevertWhen_TheTermsHaveEveryFlagButThatOfDerivatives() public {
+        IDatasetRegistry.Terms memory terms = _terms();
+        terms.flags = 5;
+        bytes32 dataset = _register(terms, false);
+        bytes32 parent = _modelOf(dataset);
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelDerivativesNotAllowed.selector, parent, dataset));
+        _child(parent);
+    }
+
+    /// Without data no consent ends it, but what the author did not ask for is not granted either.
+    function test_SettlementTerms_OfAModelWithoutDataNameItsPurposesOnly() public {
+        bytes32 id = _register(_draft(new IModelRegistry.DatasetShare[](0), _none()));
+        for (uint8 purpose = 0; purpose < 33; ++purpose) {
+            (, uint40 endsAt) = models.settlementTerms(id, purpose);
+            vm.assertEq(endsAt, purpose < 4 ? NEVER : 0);
+        }
+    }
+
     /// What comes before the dataset in the list of payees is an author.
     function test_Lineage_OfADatasetThatIsNotTheFirstEntry() public {
         bytes32 dataset = _single();
@@ -70,6 +99,19 @@ contract ModelBoundariesTest is LineageTest {
         vm.assertEq(models.model(child).payeesPpm, 170_000);
     }
 
+    /// They are no payees, as they ask for nothing: only their number counts.
+    function test_Register_TakesThirtyTwoParentsAndNotOneMore() public {
+        bytes32[] memory parents = new bytes32[](33);
+        for (uint256 i = 0; i < 33; ++i) parents[i] = _register(_free());
+        IModelRegistry.Registration memory child = _free();
+        child.parents = parents;
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelTooManyPayees.selector, uint256(33), uint256(32)));
+        _register(child);
+        child.parents = new bytes32[](32);
+        for (uint256 i = 0; i < 32; ++i) child.parents[i] = parents[i];
+        vm.assertEq(models.model(_register(child)).payeesPpm, 0);
+    }
+
     function test_Sync_OfWhatIsUpToDateDoesNothing() public {
         bytes32 dataset = _single();
         bytes32 id = _modelOf(dataset);
@@ -100,6 +142,12 @@ contract ModelBoundariesTest is LineageTest {
             (, uint40 endsAt) = models.settlementTerms(id, purpose);
             vm.assertEq(endsAt, has ? (isNarrowed ? START : UNTIL) : 0);
         }
+    }
+
+    /// Of nobody's data, and for nothing.
+    function _free() private returns (IModelRegistry.Registration memory registration) {
+        registration = _draft(new IModelRegistry.DatasetShare[](0), _none());
+        (registration.authorPpm, registration.derivativePpm) = (0, 0);
     }
 
     function _servableAt(bytes32 id, uint40 at, IModelRegistry.Reason expected, bytes32 expectedBecause) private view {
