@@ -88,6 +88,20 @@ contract ModelBoundariesTest is LineageTest {
         _child(child);
     }
 
+    function test_Payees_AreThoseOfEachIndex() public {
+        bytes32 dataset = _single();
+        bytes32 id = _modelOf(dataset);
+        IModelRegistry.Payee[] memory list = models.payees(id);
+        vm.assertEq(list.length, 2);
+        for (uint256 i = 0; i < 2; ++i) vm.assertEq(keccak256(abi.encode(list[i])), keccak256(abi.encode(models.payeeAt(id, i))));
+        vm.assertEq(list[0].id, dataset);
+        vm.assertEq(list[0].ppm, 50_000);
+        vm.assertTrue(list[0].isDataset);
+        vm.assertEq(list[1].id, id);
+        vm.assertEq(list[1].ppm, 100_000);
+        vm.assertFalse(list[1].isDataset);
+    }
+
     /// A later second of training, or an equal share, changes nothing of what the first path says.
     function test_Lineage_OfADatasetByTwoPathsIsAsOldAsTheOlder() public {
         bytes32 dataset = _single();
