@@ -72,6 +72,7 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'DatasetPools._tablesUpTo/drop-operand/24447b': 'Without a table the latest begins at 0, and how many there are is 0 already.',
   'DatasetPools._tablesUpTo/drop-assignment/f713f6':
     'The latest table begins after the epoch here: looking at it too finds the same, a step later.',
+  'Consent.afterEnd/always/d50754': 'Terms have sunset seconds under that policy alone: under another, nothing is added.',
   'Consent.has/move-boundary/6540f9': SHIFTED_OUT,
   'Consent.has/drop-operand/34fe10': SHIFTED_OUT,
   'Consent.has/move-constant/993a83': SHIFTED_OUT,

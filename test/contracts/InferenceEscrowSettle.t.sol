@@ -80,6 +80,8 @@ contract InferenceEscrowSettleTest is EscrowFixture {
         vm.prank(address(royalties));
         escrow.payRoyalty(payer, 1);
         vm.assertEq(token.balanceOf(payer), 1);
+        vm.assertEq(escrow.claimCreditFor(treasury), 1);
+        vm.assertEq(token.balanceOf(treasury), 1);
     }
 
     function test_Settle_GivesEachLaneItsProvider() public {
