@@ -73,6 +73,8 @@ export const ARGUED: Readonly<Record<string, string>> = {
   'DatasetPools._tablesUpTo/drop-assignment/f713f6':
     'The latest table begins after the epoch here: looking at it too finds the same, a step later.',
   'Consent.afterEnd/always/d50754': 'Terms have sunset seconds under that policy alone: under another, nothing is added.',
+  'Consent.plus/move-boundary/6ee065': 'A sum that is NEVER is NEVER either way.',
+  'Consent.earlier/move-boundary/dd5195': 'Where the two are equal, either is the same time.',
   'Consent.has/move-boundary/6540f9': SHIFTED_OUT,
   'Consent.has/drop-operand/34fe10': SHIFTED_OUT,
   'Consent.has/move-constant/993a83': SHIFTED_OUT,

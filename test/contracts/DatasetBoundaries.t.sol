@@ -209,6 +209,17 @@ contract DatasetBoundariesTest is ConsentTest {
         vm.assertEq(datasets.serveEnd(id, 32, START), 0);
     }
 
+    /// Times have 40 bits: a sunset beyond them is never, not soon.
+    function test_ServeEnd_OfASunsetAtTheEndOfTime() public {
+        IDatasetRegistry.Terms memory terms = _with(IDatasetRegistry.WithdrawalPolicy.Sunset);
+        terms.validUntil = NEVER - 1 - 5 days;
+        vm.assertEq(datasets.serveEnd(_register(terms, false), 0, START), NEVER - 1);
+        terms.validUntil = NEVER - 5 days;
+        vm.assertEq(datasets.serveEnd(_register(terms, false), 0, START), NEVER);
+        terms.validUntil = NEVER - 1;
+        vm.assertEq(datasets.serveEnd(_register(terms, false), 0, START), NEVER);
+    }
+
     function test_ServeEnd_OfTheThirtySecondPurpose() public {
         IDatasetRegistry.Terms memory terms = _terms();
         terms.purposes = 1 << 31;
