@@ -61,6 +61,13 @@ contract DatasetBoundariesTest is ConsentTest {
         _expectRefused(terms, "jurisdictions");
     }
 
+    function test_StoreTerms_AgainDoesNothing() public {
+        bytes32 termsHash = datasets.storeTerms(_terms());
+        vm.recordLogs();
+        vm.assertEq(datasets.storeTerms(_terms()), termsHash);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
     // Register
 
     function test_Register_WorksUntilTheLastSecondOfTheTerms() public {
@@ -202,6 +209,17 @@ contract DatasetBoundariesTest is ConsentTest {
         vm.assertEq(datasets.serveEnd(id, 32, START), 0);
     }
 
+    /// Times have 40 bits: a sunset beyond them is never, not soon.
+    function test_ServeEnd_OfASunsetAtTheEndOfTime() public {
+        IDatasetRegistry.Terms memory terms = _with(IDatasetRegistry.WithdrawalPolicy.Sunset);
+        terms.validUntil = NEVER - 1 - 5 days;
+        vm.assertEq(datasets.serveEnd(_register(terms, false), 0, START), NEVER - 1);
+        terms.validUntil = NEVER - 5 days;
+        vm.assertEq(datasets.serveEnd(_register(terms, false), 0, START), NEVER);
+        terms.validUntil = NEVER - 1;
+        vm.assertEq(datasets.serveEnd(_register(terms, false), 0, START), NEVER);
+    }
+
     function test_ServeEnd_OfTheThirtySecondPurpose() public {
         IDatasetRegistry.Terms memory terms = _terms();
         terms.purposes = 1 << 31;
@@ -267,6 +285,20 @@ contract DatasetBoundariesTest is ConsentTest {
         vm.assertFalse(datasets.permitsTraining(id));
         _nextEpoch();
         vm.assertTrue(datasets.permitsTraining(id));
+    }
+
+    function test_ServeEnd_OfAPoolThatKeepsWhatIsTrainedIsNeverUntilSomebodyLeaves() public {
+        address account = vm.addr(0xACC);
+        bytes32 id = _register(_with(IDatasetRegistry.WithdrawalPolicy.KeepTrained), true);
+        _announce(id, _leaf(account, 5), 5, _epoch() + 1);
+        vm.assertEq(datasets.serveEnd(id, 0, START), NEVER);
+        vm.assertEq(datasets.serveEnds(id, 1, START)[0], NEVER);
+        vm.warp(START + 1);
+        vm.prank(account);
+        datasets.withdrawFromPool(id);
+        vm.assertTrue(datasets.proveExit(id, account, 0, 5, new bytes32[](0)));
+        vm.assertEq(datasets.serveEnd(id, 0, START), START + 1 + 10 days);
+        vm.assertEq(datasets.serveEnd(id, 0, START + 1), NEVER);
     }
 
     /// An exit counts for what was registered up to that second, not for what came after.

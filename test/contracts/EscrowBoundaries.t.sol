@@ -145,6 +145,8 @@ contract EscrowBoundariesTest is EscrowFixture {
         vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowAmountInvalid.selector, uint256(31)));
         escrow.payRoyalty(payer, 31);
         escrow.payRoyalty(payer, 30);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowAmountInvalid.selector, uint256(1)));
+        escrow.payRoyalty(payer, 1);
         vm.stopPrank();
         vm.assertEq(token.balanceOf(payer), 30);
     }

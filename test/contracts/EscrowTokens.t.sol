@@ -83,6 +83,17 @@ contract EscrowTokensTest is EscrowFixture {
         vm.assertEq(escrow.owed(), 0);
     }
 
+    /// What others have deposited must not pass for what arrives now.
+    function test_TurningToken_IsRefusedThoughTheEscrowHoldsAsMuch() public {
+        TurningToken odd = new TurningToken();
+        _open(odd);
+        _depositAll(odd);
+        odd.turn(true);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceEscrow.EscrowTokenShortfall.selector, 0, AMOUNT));
+        escrow.deposit(_account(), AMOUNT);
+        vm.assertEq(escrow.owed(), AMOUNT);
+    }
+
     // Fee on transfer
 
     function test_FeeToken_IsRefusedAtTheDeposit() public {
@@ -112,6 +123,18 @@ contract EscrowTokensTest is EscrowFixture {
         vm.prank(payer);
         escrow.withdraw(_account(), ELSEWHERE);
         vm.assertEq(odd.balanceOf(ELSEWHERE), held + AMOUNT - CHARGED);
+    }
+
+    /// All of it was charged while it thawed: the token is not asked to move nothing.
+    function test_BlockingToken_WithdrawingNothingAsksNobody() public {
+        BlockingToken odd = new BlockingToken();
+        _open(odd);
+        _depositAll(odd);
+        _earn();
+        _settle(_batch(_row(PAYER_KEY, CHARGED, AMOUNT, _parts(AMOUNT - CHARGED))));
+        odd.setBlocked(payer, true);
+        vm.assertEq(escrow.withdraw(_account(), payer), 0);
+        vm.assertEq(escrow.balance(escrow.accountIdOf(_account())).thawing, 0);
     }
 
     /// Batches move no tokens, so a blocked provider, collector or treasury stops none; its credit waits, or goes elsewhere.

@@ -20,6 +20,7 @@ contract ModelRegistryTest is LineageTest {
         IModelRegistry.Model memory model = models.model(id);
         vm.assertEq(model.author, author);
         vm.assertEq(model.registeredAt, START);
+        vm.assertEq(model.suspendedUntil, 0);
         vm.assertEq(model.purposes, 0x0f);
         vm.assertEq(model.payeesPpm, 160_000);
         vm.assertEq(model.derivativePpm, 20_000);

@@ -2,26 +2,10 @@
 pragma solidity 0.8.34;
 
 import {IRoyaltyLedger} from "../../contracts/interfaces/IRoyaltyLedger.sol";
-import {RoyaltyLedger} from "../../contracts/RoyaltyLedger.sol";
-import {LineageTest} from "./support/LineageTest.sol";
+import {RoyaltyFixture} from "./support/RoyaltyFixture.sol";
 
-/// Claims of one unit, of as many epochs as may be, by the smaller of two shares, and of what is another's. The test is the escrow.
-contract RoyaltyBoundariesTest is LineageTest {
-    RoyaltyLedger private ledger;
-    address private ann = vm.addr(0xA);
-    address private bob = vm.addr(0xB);
-    mapping(address account => uint256) private received;
-
-    function setUp() public override {
-        super.setUp();
-        ledger = new RoyaltyLedger(address(datasets), address(models));
-    }
-
-    function payRoyalty(address to, uint128 amount) external {
-        require(msg.sender == address(ledger), "not the ledger");
-        received[to] += amount;
-    }
-
+/// Claims of one unit, of as many epochs as may be, by the smaller of two shares, and of what is another's.
+contract RoyaltyBoundariesTest is RoyaltyFixture {
     function test_Epoch_LastsUntilItsLastSecond() public {
         vm.assertEq(ledger.currentEpoch(), START / EPOCH);
         vm.warp(START + EPOCH - 1);
@@ -34,14 +18,14 @@ contract RoyaltyBoundariesTest is LineageTest {
         bytes32 dataset = _single();
         IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, _earn(_modelOf(dataset), 3));
         _take(claim, 1);
-        _refuse(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, dataset, owner));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, dataset, owner));
     }
 
     function test_Claim_OfAShareOfOneUnitIsPaidOnce() public {
         bytes32 pool = _poolOf(ann, bob);
         IRoyaltyLedger.Claim memory claim = _shareOf(ann, pool, _earn(_modelOf(pool), 9), 3, _leaf(bob, 4));
         _take(claim, 1);
-        _refuse(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, pool, ann));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, pool, ann));
     }
 
     /// Two leaves of one account are not added up; the smaller one gives nothing after the larger, nor does it spoil other epochs.
@@ -53,7 +37,7 @@ contract RoyaltyBoundariesTest is LineageTest {
         uint64 first = _earn(model, 21);
         _take(_shareOf(ann, pool, first, 5, _leaf(ann, 2)), 5);
         IRoyaltyLedger.Claim memory smaller = _shareOf(ann, pool, first, 2, _leaf(ann, 5));
-        _refuse(smaller, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, pool, ann));
+        _refuseClaim(smaller, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyNothingToClaim.selector, pool, ann));
         uint64 second = _earn(model, 21);
         smaller.epochs = new uint64[](2);
         (smaller.epochs[0], smaller.epochs[1]) = (first, second);
@@ -66,7 +50,7 @@ contract RoyaltyBoundariesTest is LineageTest {
         IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, 0);
         claim.epochs = new uint64[](65);
         for (uint256 i = 0; i < 65; ++i) claim.epochs[i] = _earn(model, 3);
-        _refuse(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(65)));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(65)));
         uint64[] memory most = new uint64[](64);
         for (uint256 i = 0; i < 64; ++i) most[i] = claim.epochs[i];
         claim.epochs = most;
@@ -77,14 +61,14 @@ contract RoyaltyBoundariesTest is LineageTest {
     function test_Claim_RevertWhen_AStewardTakesThePotOrAnOwnerClaimsAShare() public {
         bytes32 pool = _poolOf(ann, bob);
         uint64 epoch = _earn(_modelOf(pool), 300);
-        _refuse(_claimOf(owner, pool, epoch), abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, owner, epoch));
+        _refuseClaim(_claimOf(owner, pool, epoch), abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, owner, epoch));
         vm.assertEq(ledger.paid(pool, epoch), 0);
 
         bytes32 dataset = _single();
         epoch = _earn(_modelOf(dataset), 300);
         IRoyaltyLedger.Claim memory claim = _claimOf(owner, dataset, epoch);
         claim.shares = 1;
-        _refuse(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, dataset, owner, epoch));
+        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, dataset, owner, epoch));
     }
 
     function _take(IRoyaltyLedger.Claim memory claim, uint128 expected) private {
@@ -92,37 +76,5 @@ contract RoyaltyBoundariesTest is LineageTest {
         vm.prank(claim.account);
         vm.assertEq(ledger.claim(claim, claim.account), expected);
         vm.assertEq(received[claim.account] - before, expected);
-    }
-
-    function _refuse(IRoyaltyLedger.Claim memory claim, bytes memory why) private {
-        vm.expectRevert(why);
-        vm.prank(claim.account);
-        ledger.claim(claim, claim.account);
-    }
-
-    /// A third of it is the dataset's.
-    function _earn(bytes32 model, uint128 amount) private returns (uint64 epoch) {
-        epoch = _epoch();
-        ledger.creditIncome(model, epoch, amount);
-        ledger.pull(model, 0, _one(epoch));
-        _nextEpoch();
-    }
-
-    function _claimOf(address account, bytes32 payeeId, uint64 epoch) private pure returns (IRoyaltyLedger.Claim memory claim) {
-        (claim.payeeId, claim.account, claim.epochs) = (payeeId, account, _one(epoch));
-    }
-
-    function _shareOf(address account, bytes32 poolId, uint64 epoch, uint128 shares, bytes32 sibling)
-        private
-        pure
-        returns (IRoyaltyLedger.Claim memory claim)
-    {
-        claim = _claimOf(account, poolId, epoch);
-        (claim.shares, claim.proof) = (shares, _proof(sibling));
-    }
-
-    function _one(uint64 epoch) private pure returns (uint64[] memory list) {
-        list = new uint64[](1);
-        list[0] = epoch;
     }
 }

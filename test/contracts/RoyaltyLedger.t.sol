@@ -4,34 +4,12 @@ pragma solidity 0.8.34;
 import {IDatasetRegistry} from "../../contracts/interfaces/IDatasetRegistry.sol";
 import {IModelRegistry} from "../../contracts/interfaces/IModelRegistry.sol";
 import {IRoyaltyLedger} from "../../contracts/interfaces/IRoyaltyLedger.sol";
-import {RoyaltyLedger} from "../../contracts/RoyaltyLedger.sol";
 import {Wallet} from "./support/ConsentTest.sol";
-import {LineageTest} from "./support/LineageTest.sol";
+import {RoyaltyFixture} from "./support/RoyaltyFixture.sol";
 
-/// The test is the escrow: it creates the ledger, credits income, and keeps what was paid out.
-contract RoyaltyLedgerTest is LineageTest {
-    uint256 private constant ANN_KEY = 0xA;
-    uint256 private constant BOB_KEY = 0xB;
-
-    RoyaltyLedger private ledger;
-    address private ann = vm.addr(ANN_KEY);
-    address private bob = vm.addr(BOB_KEY);
+/// Income, pulls and claims of single owners, also by signature; pools are in RoyaltyLedgerPools.t.sol.
+contract RoyaltyLedgerTest is RoyaltyFixture {
     address private relayer = vm.addr(0x4E1);
-    mapping(address account => uint256) private received;
-    uint256 private paidOut;
-    uint256 private payments;
-
-    function setUp() public override {
-        super.setUp();
-        ledger = new RoyaltyLedger(address(datasets), address(models));
-    }
-
-    function payRoyalty(address to, uint128 amount) external {
-        require(msg.sender == address(ledger), "not the ledger");
-        received[to] += amount;
-        paidOut += amount;
-        ++payments;
-    }
 
     // ---------------------------------------------------------------- credit
 
@@ -208,117 +186,6 @@ contract RoyaltyLedgerTest is LineageTest {
         _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyEpochsInvalid.selector, uint256(65)));
     }
 
-    function _refuseClaim(IRoyaltyLedger.Claim memory claim, bytes memory why) private {
-        vm.expectRevert(why);
-        vm.prank(claim.account);
-        ledger.claim(claim, claim.account);
-    }
-
-    // ---------------------------------------------------------------- claim: pools
-
-    function test_Claim_PoolPaysByTheTableInForceInTheEpoch() public {
-        bytes32 pool = _poolOf(ann, bob);
-        bytes32 model = _modelOf(pool);
-        uint64 first = _earn(model, 210);
-        _announce(pool, _leaf(bob, 1), 1, _epoch() + 1);
-        _nextEpoch();
-        uint64 second = _earn(model, 210);
-
-        vm.assertEq(_claimShare(ann, pool, first, 3, _leaf(bob, 4)), 30);
-        vm.assertEq(_claimShare(bob, pool, first, 4, _leaf(ann, 3)), 40);
-        IRoyaltyLedger.Claim memory claim = _claimOf(ann, pool, second);
-        claim.shares = 3;
-        claim.proof = _proof(_leaf(bob, 4));
-        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, second));
-        claim.epochs = new uint64[](2);
-        (claim.epochs[0], claim.epochs[1]) = (first, second);
-        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, second));
-        claim = _claimOf(bob, pool, second);
-        claim.shares = 1;
-        vm.prank(bob);
-        vm.assertEq(ledger.claim(claim, bob), 70);
-        vm.assertEq(ledger.drawn(pool, first, ann), 30);
-        vm.assertEq(ledger.paid(pool, first), 70);
-    }
-
-    function test_Claim_PoolRevertWhen_TheProofOrSharesAreWrongOrNoTableWasInForce() public {
-        bytes32 pool = _poolOf(ann, bob);
-        uint64 epoch = _earn(_modelOf(pool), 210);
-        IRoyaltyLedger.Claim memory claim = _claimOf(ann, pool, epoch);
-        claim.shares = 7;
-        claim.proof = _proof(_leaf(bob, 4));
-        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, epoch));
-        claim.shares = 3;
-        claim.epochs = _epochs(1);
-        _refuseClaim(claim, abi.encodeWithSelector(IRoyaltyLedger.RoyaltyProofInvalid.selector, pool, ann, uint64(1)));
-    }
-
-    /// A steward who gives out more shares than the table's total harms that pool's members only.
-    function test_Claim_ATableThatSumsToMoreThanItsTotalNeverPaysMoreThanThePot() public {
-        bytes32 pool = _register(_terms(), true);
-        _announce(pool, _pair(_leaf(ann, 9), _leaf(bob, 90)), 10, _epoch() + 1);
-        _nextEpoch();
-        uint64 epoch = _earn(_modelOf(pool), 300);
-        vm.assertEq(_claimShare(ann, pool, epoch, 9, _leaf(bob, 90)), 90);
-        vm.assertEq(_claimShare(bob, pool, epoch, 90, _leaf(ann, 9)), 10);
-        vm.assertEq(ledger.paid(pool, epoch), ledger.pool(pool, epoch));
-    }
-
-    /// I5, I6. What each member has in the end depends neither on the order of income, pulls and claims nor on how late they come.
-    function testFuzz_Claim_OrderDoesNotMatter(uint128[3] memory amounts, uint256 seed) public {
-        bytes32 pool = _poolOf(ann, bob);
-        bytes32 model = _modelOf(pool);
-        uint64 epoch = _epoch();
-        uint256 total = 0;
-        for (uint256 i = 0; i < 3; ++i) {
-            amounts[i] /= 3;
-            total += amounts[i];
-        }
-        // Income of an epoch that is closed comes in only here, to have more orders; the escrow credits the current epoch.
-        _nextEpoch();
-        for (uint256 step = 0; step < 12; ++step) {
-            seed = uint256(keccak256(abi.encode(seed)));
-            if (step % 4 == 0) ledger.creditIncome(model, epoch, amounts[step / 4]);
-            if (seed % 2 == 0) ledger.pull(model, 0, _epochs(epoch));
-            if ((seed >> 8) % 3 == 0) _tryShare(ann, pool, epoch, 3, _leaf(bob, 4));
-            if ((seed >> 16) % 3 == 0) _tryShare(bob, pool, epoch, 4, _leaf(ann, 3));
-            if ((seed >> 24) % 3 == 0) _announce(pool, bytes32(seed | 1), 1, _epoch() + 1 + uint64(step));
-        }
-        ledger.pull(model, 0, _epochs(epoch));
-        _tryShare(bob, pool, epoch, 4, _leaf(ann, 3));
-        _tryShare(ann, pool, epoch, 3, _leaf(bob, 4));
-
-        uint256 pot = (total * 50_000) / 150_000;
-        vm.assertEq(ledger.pool(pool, epoch), pot);
-        vm.assertEq(received[ann], (pot * 3) / 7);
-        vm.assertEq(received[bob], (pot * 4) / 7);
-        vm.assertEq(ledger.paid(pool, epoch), paidOut);
-        vm.assertEq(ledger.drawn(pool, epoch, ann), received[ann]);
-    }
-
-    /// I1, seen from the ledger: it never orders more than was credited.
-    function testFuzz_Claim_NeverPaysMoreThanWasCredited(uint256 seed) public {
-        bytes32 pool = _poolOf(ann, bob);
-        bytes32 parent = _modelOf(pool);
-        bytes32 child = _register(_draft(_shares(_single(), 50_000), _ids(parent)));
-        uint256 credited = 0;
-        for (uint256 step = 0; step < 14; ++step) {
-            seed = uint256(keccak256(abi.encode(seed)));
-            bytes32 model = seed % 2 == 0 ? parent : child;
-            uint64 epoch = _epoch() - uint64((seed >> 8) % 3);
-            if ((seed >> 16) % 3 == 0) {
-                uint128 amount = uint128((seed >> 24) % 1e15);
-                ledger.creditIncome(model, _epoch(), amount);
-                credited += amount;
-            }
-            ledger.pull(model, (seed >> 128) % models.payees(model).length, _epochs(epoch));
-            if ((seed >> 136) % 2 == 0) _tryShare(ann, pool, epoch, 3, _leaf(bob, 4));
-            else _tryAll(author, model, epoch);
-            if ((seed >> 144) % 3 == 0) _nextEpoch();
-            vm.assertLe(paidOut, credited, "paid more than came in");
-        }
-    }
-
     // ---------------------------------------------------------------- claim by signature
 
     /// Each is paid at most once, nobody a nothing, and the fee may be all there is, or one unit.
@@ -406,53 +273,7 @@ contract RoyaltyLedgerTest is LineageTest {
         vm.assertEq(received[ann], 30);
     }
 
-    // ---------------------------------------------------------------- shared
-
-    /// Credits income now, pulls it for every payee, and closes the epoch.
-    function _earn(bytes32 model, uint128 amount) private returns (uint64 epoch) {
-        epoch = _epoch();
-        ledger.creditIncome(model, epoch, amount);
-        for (uint256 i = 0; i < models.payees(model).length; ++i) ledger.pull(model, i, _epochs(epoch));
-        _nextEpoch();
-    }
-
-    function _claimOf(address account, bytes32 payeeId, uint64 epoch) private pure returns (IRoyaltyLedger.Claim memory claim) {
-        claim.payeeId = payeeId;
-        claim.account = account;
-        claim.epochs = _epochs(epoch);
-    }
-
-    function _claim(address account, bytes32 payeeId, uint64 epoch) private returns (uint128) {
-        IRoyaltyLedger.Claim memory claim = _claimOf(account, payeeId, epoch);
-        vm.prank(account);
-        return ledger.claim(claim, account);
-    }
-
-    function _claimShare(address account, bytes32 poolId, uint64 epoch, uint128 shares, bytes32 sibling) private returns (uint128) {
-        IRoyaltyLedger.Claim memory claim = _claimOf(account, poolId, epoch);
-        claim.shares = shares;
-        claim.proof = _proof(sibling);
-        vm.prank(account);
-        return ledger.claim(claim, account);
-    }
-
-    function _tryShare(address account, bytes32 poolId, uint64 epoch, uint128 shares, bytes32 sibling) private {
-        IRoyaltyLedger.Claim memory claim = _claimOf(account, poolId, epoch);
-        claim.shares = shares;
-        claim.proof = _proof(sibling);
-        vm.prank(account);
-        try ledger.claim(claim, account) {} catch {}
-    }
-
-    function _tryAll(address account, bytes32 payeeId, uint64 epoch) private {
-        vm.prank(account);
-        try ledger.claim(_claimOf(account, payeeId, epoch), account) {} catch {}
-    }
-
-    function _epochs(uint64 epoch) private pure returns (uint64[] memory list) {
-        list = new uint64[](1);
-        list[0] = epoch;
-    }
+    // ---------------------------------------------------------------- private
 
     function _claimDigest(IRoyaltyLedger.Claim memory claim, address to, uint128 most, uint256 nonce, uint256 deadline)
         private

@@ -3,6 +3,7 @@ import { parse } from '../../scripts/mutate/ast.ts'
 import type { HandWritten } from '../../scripts/mutate/by-hand.ts'
 import { lineOf, selectMutants } from '../../scripts/mutate/campaign.ts'
 import { build } from '../../scripts/mutate/compile.ts'
+import { Crew } from '../../scripts/mutate/crew.ts'
 import { type Corpus, listMutants, type Mutant } from '../../scripts/mutate/mutants.ts'
 import { sampleOf } from '../../scripts/mutate/plan.ts'
 import { Runner, suitesOf } from '../../scripts/mutate/runner.ts'
@@ -119,6 +120,26 @@ describe('the mutants of a contract', () => {
       if (results.every(({ ok }) => ok)) survived.push(`${rule}: ${before}`)
     }
     expect(survived).toEqual(['drop-write: paid += amount'])
+  })
+})
+
+describe('a mutant that never ends', () => {
+  const LOOP = PURSE.replace(
+    'held += amount;',
+    'uint256 left = amount; while (left != 0) { left = 0; emit Paid(left); } held += amount;',
+  )
+  const MOST_BYTES = 2 ** 30
+
+  it('is ended with its worker before it takes the memory of the machine; the next one takes orders', async () => {
+    const corpus = corpusOf(LOOP)
+    const mutants = listMutants(corpus, []).filter(({ before }) => before === 'left = 0')
+    const { compiled } = build(corpus, mutants, ['test/contracts/Purse.t.sol'])
+    const looks = [{ suites: suitesOf(compiled), fuzzRuns: 1, invariantRuns: 1, invariantDepth: 1 }]
+    using crew = new Crew(compiled, MOST_BYTES)
+    expect(mutants).toHaveLength(1)
+    expect(await crew.ask({ mutant: 1, looks, everything: true }, 600_000)).toBe('too slow')
+    const answer = await crew.ask({ mutant: 0, looks, everything: true }, 60_000)
+    expect(answer === 'too slow' ? answer : answer.results.map(({ ok }) => ok)).toEqual([true, true])
   })
 })
 

@@ -54,7 +54,7 @@ contract FalseToken is MintableToken {
     }
 }
 
-/// @title Takes transfers in, and from some day on sends nothing and says false.
+/// @title Obeys, and from some day on moves nothing: it says false to who sends, and lies to who draws.
 contract TurningToken is MintableToken {
     bool public turned;
 
@@ -64,6 +64,10 @@ contract TurningToken is MintableToken {
 
     function transfer(address to, uint256 value) public override returns (bool) {
         return turned ? false : super.transfer(to, value);
+    }
+
+    function transferFrom(address from, address to, uint256 value) public override returns (bool) {
+        return turned || super.transferFrom(from, to, value);
     }
 }
 
