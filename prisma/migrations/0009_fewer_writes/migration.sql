@@ -145,13 +145,8 @@ BEGIN
   JOIN accounts a ON a.account_id = t.account_id
   WHERE (every OR t.account_id = ANY(taken)) AND k.account_id = t.account_id AND k.key = t.key;
   GET DIAGNOSTICS known_keys = ROW_COUNT;
-  IF known_keys < cardinality(p_spending_key) THEN
-    INSERT INTO keys (account_id, key, spent)
-    SELECT t.account_id, t.key, t.charged::numeric + CASE WHEN t.key = a.payer THEN a.chain_own_spent ELSE 0 END
-    FROM unnest(p_spending_account, p_spending_key, p_spending_charged) AS t(account_id, key, charged)
-    JOIN accounts a ON a.account_id = t.account_id
-    WHERE every OR t.account_id = ANY(taken)
-    ON CONFLICT (account_id, key) DO NOTHING;
+  IF known_keys <> (SELECT count(*) FROM unnest(p_spending_account) AS t(account_id) WHERE every OR t.account_id = ANY(taken)) THEN
+    RAISE EXCEPTION 'a key is not known';
   END IF;
 
   DELETE FROM reservations r USING unnest(p_request, p_account) AS i(request_id, account_id)
