@@ -43,6 +43,8 @@ const MODEL = 'spam-classifier'
 const SETTLED_BLOCKS = 25
 /** Between two faults this many requests are answered, if that takes no longer than the other. */
 const ANSWERS_BETWEEN = 3
+/** Answers paid for on chain come slowly: every so many faults one more is waited for. */
+const FAULTS_BETWEEN_COINS = 3
 const LONGEST_WAIT_MS = 20_000
 const MAX_PAUSE_MS = 500
 const QUIET_MS = 240_000
@@ -97,10 +99,11 @@ export async function torture({ rounds, seed, onProgress, keep = false }: Tortur
   ended.catch(() => undefined)
   for (let round = 1; round <= rounds; round += 1) {
     await Promise.race([
-      progress(
-        buyers.map(({ bought }) => bought),
-        draw.below(MAX_PAUSE_MS),
-      ),
+      progress({
+        bought: buyers.map(({ bought }) => bought),
+        coins: round % FAULTS_BETWEEN_COINS === 0 ? coin.coins : null,
+        pauseMs: draw.below(MAX_PAUSE_MS),
+      }),
       ended,
     ])
     const fault = await strike(patient)
@@ -122,10 +125,13 @@ export async function torture({ rounds, seed, onProgress, keep = false }: Tortur
 }
 
 /** Faults strike a cooperative that works, or that has had its time to. */
-async function progress(bought: readonly Bought[], pauseMs: number): Promise<void> {
+async function progress(made: { bought: readonly Bought[]; coins: Coins | null; pauseMs: number }): Promise<void> {
+  const { bought, coins, pauseMs } = made
   const answered = () => bought.reduce((sum, { charges }) => sum + charges.size, 0)
-  const [before, until] = [answered(), performance.now() + LONGEST_WAIT_MS]
-  while (answered() < before + ANSWERS_BETWEEN && performance.now() < until) await delay(50)
+  const paid = () => coins?.charges.size ?? Number.POSITIVE_INFINITY
+  const [before, paidBefore, until] = [answered(), paid(), performance.now() + LONGEST_WAIT_MS]
+  const isEnough = () => answered() >= before + ANSWERS_BETWEEN && paid() > Math.min(paidBefore, Number.MAX_SAFE_INTEGER)
+  while (!isEnough() && performance.now() < until) await delay(50)
   await delay(pauseMs)
 }
 

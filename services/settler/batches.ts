@@ -1,11 +1,11 @@
 import type { Log } from '../adapters/log.ts'
 import type { SignedTransaction } from '../core/chain-records.ts'
-import { type Economy, economyOf } from '../core/economy.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { Chain } from '../core/ports.ts'
 import { batchOutcomeOf, toBatchArgument } from '../core/settlement.ts'
 import type { BatchOutcome, SettlementLedger, StoredBatch } from '../core/settlement-ledger.ts'
 import { findSettlement } from './find-settlement.ts'
+import { type Drafting, nextBatch, settlementWindow } from './next-batch.ts'
 
 export interface SettlerOptions {
   chain: Chain
@@ -30,24 +30,22 @@ const REBROADCAST_MS = 5000
 /** A transaction that no block took for this long is signed again with the same nonce and higher fees. */
 const REPLACE_MS = 60_000
 const LONGEST_BACKOFF_MS = 60_000
-/** A look through all that waits, after which nothing was worth its gas, is repeated after so many times what it took. */
-const REST_FACTOR = 20
-const LONGEST_REST_MS = 60_000
+/** A batch that the ledger can't close is tried again after so long; the others go on. */
+const ASIDE_MS = 60_000
 /** How far back settled batches are looked at again. */
 const REORG_BLOCKS = 256
 
-/** `waiting`: a batch is on its way; `idle`: there is nothing to settle yet. */
-export type Tick = 'idle' | 'waiting' | 'sent' | 'settled' | 'dropped'
+/** `waiting`: a batch is on its way; `idle`: there is nothing to settle yet; `aside`: ledger and chain disagree about a batch. */
+export type Tick = 'idle' | 'waiting' | 'sent' | 'settled' | 'dropped' | 'aside'
 
 type SignedBatch = StoredBatch & { transaction: SignedTransaction }
 
 /** What a settler remembers between ticks; nothing of it is missed after a restart. */
-interface Settling extends SettlerOptions {
-  now: () => number
+interface Settling extends Drafting {
   sentAt: Map<string, { first: number; last: number }>
   refusals: { count: number; until: number }
-  restUntil: number
-  windowSeconds: number | null
+  /** Until when, by batch. */
+  aside: Map<string, number>
 }
 
 const NO_REFUSALS = { count: 0, until: Number.NEGATIVE_INFINITY }
@@ -63,6 +61,7 @@ export function openTicker(options: SettlerOptions): () => Promise<Tick> {
     sentAt: new Map(),
     refusals: NO_REFUSALS,
     restUntil: Number.NEGATIVE_INFINITY,
+    aside: new Map(),
     windowSeconds: null,
   }
   return () => tick(settling)
@@ -71,50 +70,16 @@ export function openTicker(options: SettlerOptions): () => Promise<Tick> {
 async function tick(settling: Settling): Promise<Tick> {
   await reopenLost(settling)
   const open = await settling.ledger.openBatches(settling.collector)
+  let settled = false
   for (const batch of open) {
+    if (settling.now() < (settling.aside.get(batch.batchId) ?? Number.NEGATIVE_INFINITY)) continue
     const result = await advance(settling, batch)
-    if (result !== 'settled') return result
+    if (result !== 'settled' && result !== 'aside') return result
+    settled ||= result === 'settled'
   }
-  if (open.length > 0) return 'settled'
-  return settling.now() < settling.refusals.until ? 'idle' : draft(settling)
-}
-
-async function draft(settling: Settling): Promise<Tick> {
-  const { chain, ledger, collector, maxAgeSeconds, minGross, maxRows, maxLanes } = settling
-  const { oldestServedAt, atRisk } = await ledger.due(collector)
-  if (oldestServedAt === null) return 'idle'
-  const head = await chain.head()
-  const age = head.timestamp - oldestServedAt
-  const window = await settlementWindow(settling)
-  if (age > window) await expire(settling, head.timestamp - window)
-  if (atRisk === 0n && (age < maxAgeSeconds || settling.now() < settling.restUntil)) return 'idle'
-  const startedAt = settling.now()
-  const drafted = await ledger.draftBatch({
-    batchId: settling.randomId(),
-    collector,
-    minGross: age * 2 >= window || atRisk > 0n ? 1n : minGross,
-    // A lane that was served after the chain's clock would be refused.
-    servedBefore: head.timestamp + 1,
-    maxRows,
-    maxLanes,
-    economy: await economyNow(settling),
-  })
-  if (drafted) return send(settling, { batch: { ...drafted, transaction: null } })
-  const endedAt = settling.now()
-  settling.restUntil = endedAt + Math.min(REST_FACTOR * (endedAt - startedAt), LONGEST_REST_MS)
-  return 'idle'
-}
-
-/** What never earned its gas is too old by now: the payer keeps the money, and the operator is told. */
-async function expire({ ledger, collector, log }: Settling, servedBefore: number): Promise<void> {
-  const requests = await ledger.expire({ collector, servedBefore })
-  if (requests > 0) log.error({ event: 'requests.expired', requests, servedBefore })
-}
-
-async function economyNow({ chain, collector, coinPrice }: Settling): Promise<Economy> {
-  const call = { contract: 'InferenceEscrow', method: 'collectorFeePpm', args: [collector] }
-  const [feePpm, gasPrice] = await Promise.all([chain.read(call), chain.gasPrice()])
-  return economyOf({ feePpm: BigInt(String(feePpm)), gasPrice, coinPrice })
+  if (settled) return 'settled'
+  const drafted = settling.now() < settling.refusals.until ? null : await nextBatch(settling)
+  return drafted ? send(settling, { batch: { ...drafted, transaction: null } }) : 'idle'
 }
 
 async function advance(settling: Settling, batch: StoredBatch): Promise<Tick> {
@@ -210,7 +175,12 @@ async function close(
   const { batchId } = batch
   const block = await chain.block(outcome.block)
   if (block?.hash !== outcome.blockHash) return 'waiting'
-  const counts = await ledger.closeBatch({ ...outcome, expiredBefore: block.timestamp - (await settlementWindow(settling)) })
+  const expiredBefore = block.timestamp - (await settlementWindow(settling))
+  const counts = await ledger
+    .closeBatch({ ...outcome, expiredBefore })
+    .catch((error: unknown) => setAside(settling, batch, error))
+  if (counts === null) return 'aside'
+  settling.aside.delete(batchId)
   settling.sentAt.delete(batchId)
   settling.refusals = NO_REFUSALS
   const gross = outcome.lanes.reduce((sum, lane) => sum + lane.gross, 0n).toString()
@@ -218,6 +188,14 @@ async function close(
   for (const skipped of outcome.skippedRows) log.warn({ event: 'batch.row-skipped', batchId, ...skipped })
   for (const lane of outcome.refusedLanes) log.warn({ event: 'batch.lane-refused', batchId, lane })
   return 'settled'
+}
+
+/** One batch over which ledger and chain disagree must not keep all others from being settled: a person has to look at it. */
+function setAside({ log, now, aside }: Settling, { batchId }: StoredBatch, error: unknown): null {
+  if (!(error instanceof GranaryError) || error.code !== 'internal') throw error
+  aside.set(batchId, now() + ASIDE_MS)
+  log.error({ event: 'batch.not-closed', batchId, error })
+  return null
 }
 
 /** The contract refuses the whole batch, and nothing of it can be on its way: its requests wait for another. */
@@ -241,10 +219,4 @@ async function reopenLost({ chain, ledger, collector, log }: Settling): Promise<
     await ledger.reopenBatch(batchId)
     log.error({ event: 'batch.reopened', batchId, block, blockHash })
   }
-}
-
-async function settlementWindow(settling: Settling): Promise<number> {
-  const call = { contract: 'InferenceEscrow', method: 'MAX_SETTLEMENT_SECONDS', args: [] }
-  settling.windowSeconds ??= Number(await settling.chain.read(call))
-  return settling.windowSeconds
 }

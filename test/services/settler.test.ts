@@ -2,6 +2,7 @@ import { Transaction, Wallet } from 'ethers'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openEthersChain } from '../../services/adapters/chain/ethers-chain.ts'
+import { GranaryError } from '../../services/core/errors.ts'
 import { receiptsRoot } from '../../services/core/merkle.ts'
 import type { MirrorLedger } from '../../services/core/mirror-ledger.ts'
 import type { Chain } from '../../services/core/ports.ts'
@@ -176,6 +177,27 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
     expect(ledger.requests.filter(({ state }) => state === 'COMMITTED')).toHaveLength(3)
     ledger.spoil = (draft) => draft
     expect(await tick()).toBe('idle')
+  })
+
+  it('goes on with other batches while the ledger can’t close one, and closes that when it can', async () => {
+    let clock = 0
+    const refuses = ledger.closeBatch
+    ledger.closeBatch = async () => Promise.reject(new GranaryError('internal', 'The chain settled another amount.'))
+    const tick = ticker({ now: () => clock })
+    const untilOpen = async (count: number) => {
+      for (let round = 0; round < 20 && ledger.batches.length < count; round += 1) {
+        await tick()
+        await market.node.rpc('anvil_mine', '0x1')
+      }
+      expect(ledger.batches).toHaveLength(count)
+    }
+    await untilOpen(1)
+    ledger.add(5n, (await market.collector.head()).timestamp)
+    await untilOpen(2)
+    ledger.closeBatch = refuses
+    clock = 60_000
+    await settle(tick)
+    expect(ledger.batches).toEqual([])
   })
 
   it('keeps the batch while it cannot pay for gas', async () => {
