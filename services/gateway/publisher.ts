@@ -32,7 +32,7 @@ export async function publishRound(options: PublisherOptions): Promise<number> {
 }
 
 async function publishOne(batchId: string, { ledger, archive, store, log }: PublisherOptions): Promise<number> {
-  const batch = await archive.bytes(batchId)
+  const batch = await archive.bytes(batchId, 'always')
   if (!batch) return 0
   const { bytes } = batch
   const cid = await store.put(bytes)

@@ -195,9 +195,11 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
     try {
       const [asked, next] = [other.bytes(batches[0].batchId), other.proofs(batches[0].batchId, [])]
       await expect(other.bytes(batches[0].batchId)).rejects.toMatchObject({ code: 'rate.limited' })
+      const patient = other.bytes(batches[0].batchId, 'always')
       await vi.waitFor(() => expect(threads).toHaveLength(1))
       await Promise.all([threads[0]?.terminate(), expect(asked).rejects.toMatchObject({ code: 'internal' })])
       expect(await next).toMatchObject({ transaction: batches[0].transaction })
+      expect(await patient).toMatchObject({ transaction: batches[0].transaction })
       expect(threads).toHaveLength(2)
       expect(await other.bytes(randomId())).toBeNull()
     } finally {

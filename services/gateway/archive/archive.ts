@@ -6,8 +6,11 @@ import type { Answer, BatchBytes, BatchProofs, Question, ThreadSettings } from '
 
 /** What settled batches are asked for. Their thousands of receipts are read and hashed in a thread: a moment here would be one for every request. */
 export interface Archive {
-  /** null if no such batch is settled. Throws rather than show bytes that would not rebuild the transaction. */
-  bytes(batchId: string): Promise<BatchBytes | null>
+  /**
+   * null if no such batch is settled. Throws rather than show bytes that would not rebuild the transaction. Who asks for one
+   * batch at a time may wait `always`; others are refused while too many wait, since anybody may ask.
+   */
+  bytes(batchId: string, wait?: 'always'): Promise<BatchBytes | null>
   /** Proofs of those of `heads` that the batch covers; null if no such batch is settled. */
   proofs(batchId: string, heads: readonly string[]): Promise<BatchProofs | null>
 }
@@ -35,6 +38,7 @@ export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable 
   let open: PromiseWithResolvers<Answer> | null = null
   let last: Promise<unknown> = Promise.resolve()
   let waiting = 0
+  let closed = false
 
   function start(): Worker {
     // No settings of this process reach the thread but these.
@@ -54,6 +58,7 @@ export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable 
   }
 
   async function askThread(question: Question): Promise<Answer> {
+    if (closed) throw new GranaryError('internal', 'The archive is closed.')
     thread ??= start()
     const asked = thread
     open = Promise.withResolvers<Answer>()
@@ -67,8 +72,8 @@ export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable 
     }
   }
 
-  async function ask(question: Question): Promise<Exclude<Answer, { answer: 'failed' }>> {
-    if (waiting >= mostWaiting)
+  async function ask(question: Question, wait?: 'always'): Promise<Exclude<Answer, { answer: 'failed' }>> {
+    if (waiting >= mostWaiting && wait !== 'always')
       throw new GranaryError('rate.limited', 'Too many ask for settled batches.', { limit: mostWaiting })
     waiting += 1
     const answered = last.then(() => askThread(question))
@@ -83,8 +88,8 @@ export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable 
   }
 
   return {
-    async bytes(batchId) {
-      const answer = await ask({ ask: 'bytes', batchId })
+    async bytes(batchId, wait) {
+      const answer = await ask({ ask: 'bytes', batchId }, wait)
       return answer.answer === 'bytes' ? answer.batch : null
     },
     async proofs(batchId, heads) {
@@ -93,6 +98,7 @@ export function openArchive(options: ArchiveOptions): Archive & AsyncDisposable 
     },
     // It only reads, so nothing is lost by ending it in the middle.
     async [Symbol.asyncDispose]() {
+      closed = true
       await thread?.terminate()
     },
   }
