@@ -101,7 +101,7 @@ export async function runMutants({ corpus, selection: { mutants, argued }, worke
 /** One line that says how much was tried. */
 export function lineOf({ killed, tooSlow, argued, refused, byHand, survived, refuted }: Campaign): string {
   const tried = killed + argued.length + survived.length
-  const slow = tooSlow > 0 ? ` (${tooSlow} of them by never ending)` : ''
+  const slow = tooSlow > 0 ? ` (${tooSlow} of them by taking too long or too much memory)` : ''
   const wrong = refuted.length > 0 ? `, ${refuted.length} argued wrongly` : ''
   const invalid = refused > 0 ? `; ${refused} more are no valid code` : ''
   return `${tried} mutants (${byHand} by hand): ${killed} killed${slow}, ${argued.length} argued, ${survived.length} survived${wrong}${invalid}`
@@ -111,7 +111,7 @@ function remember(killers: ReadonlyMap<string, string>): void {
   writeWhole(KILLERS, JSON.stringify(Object.fromEntries([...killers].sort()), null, 1))
 }
 
-const TOO_SLOW = 'the time limit'
+const TOO_SLOW = 'the limit of time or memory'
 
 interface Case {
   crew: Crew

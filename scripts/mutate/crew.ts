@@ -7,8 +7,8 @@ import { type Compiled, refuse } from './sources.ts'
 import type { Order } from './worker.ts'
 
 /**
- * The test runner plays what fails once more and notes every step. Of a loop without end that is gigabytes within seconds, and more than
- * the machine has: a worker that is as large as this will not end either.
+ * The test runner plays a test that fails once more and notes every step: of a full batch, or of a loop without end, that is gigabytes
+ * within seconds and more than the machine has. The mutant is killed already then, and the worker is not waited for.
  */
 const MOST_BYTES = 3 * 2 ** 30
 

@@ -186,7 +186,9 @@ describe('what is tried', () => {
 
   it('is summed up in one line', () => {
     const counts = { killed: 7, tooSlow: 1, argued: [], refused: 0, byHand: 2, survived: [], refuted: [] }
-    expect(lineOf(counts)).toBe('7 mutants (2 by hand): 7 killed (1 of them by never ending), 0 argued, 0 survived')
+    expect(lineOf(counts)).toBe(
+      '7 mutants (2 by hand): 7 killed (1 of them by taking too long or too much memory), 0 argued, 0 survived',
+    )
   })
 })
 
