@@ -73,6 +73,10 @@ export function readParameters({ file, chainId }: { file: string; chainId: numbe
   if (Number(parameters.lateQuorumSeconds) > Number(parameters.votingPeriodSeconds)) {
     throw invalid('lateQuorumSeconds must not exceed votingPeriodSeconds.')
   }
+  // What was served before a raise of the protocol fee was announced can then still settle under the old one.
+  if (!isDevelopmentChain(chainId) && Number(parameters.timelockSeconds) < Number(parameters.maxSettlementSeconds)) {
+    throw invalid('timelockSeconds must be at least maxSettlementSeconds: a raised fee would reach back before its announcement.')
+  }
   requirePurposes(parameters.purposes)
   return parameters
 }

@@ -37,6 +37,15 @@ describe('the preflight of a chain with real money', () => {
   })
 })
 
+describe('the preflight of a timelock', () => {
+  it('refuses one that a settlement window outlasts, so that a raised fee reaches no job that was served before its announcement', () => {
+    const day = 86_400
+    const of = (timelockSeconds: number) => changed(8453, { timelockSeconds, maxSettlementSeconds: 3 * day })
+    expect(() => readParameters({ file: of(3 * day - 1), chainId: 8453 })).toThrow(/timelockSeconds must be at least/)
+    expect(readParameters({ file: of(3 * day), chainId: 8453 })).toMatchObject({ timelockSeconds: 3 * day })
+  })
+})
+
 describe('the preflight of who founds a cooperative', () => {
   const account = (byte: string) => `0x${byte.repeat(20)}`
   const people = { genesis: ['01', '02', '03'].map(account), registrar: account('04'), guardian: account('05') }
