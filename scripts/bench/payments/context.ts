@@ -42,7 +42,7 @@ export interface BenchContext extends AsyncDisposable {
   progress(line: string): void
 }
 
-const WARM_SECONDS = 3
+const WARM_SECONDS = 20
 const API_KEYS = 64
 
 export function openContext(options: Options, progress: (line: string) => void): BenchContext {
