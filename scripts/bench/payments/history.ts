@@ -31,4 +31,4 @@ WITH known AS (
   SELECT id, account_id, payer, 'bench ' || n, id, id, payer, 1, 1, 1, 1, 1, 'FINAL', 'bench', 0, 'bench' FROM made
 )
 INSERT INTO receipts (request_id, account_id, sequence, previous_head, head, served_at, receipt, provider_signature)
-SELECT id, account_id, -n, id, id, 0, jsonb_build_object('jobId', id, 'units', '1', 'unitPrice', '1'), id FROM made`
+SELECT id, account_id, -n, id, id, 0, json_build_object('jobId', id, 'units', '1', 'unitPrice', '1'), id FROM made`
