@@ -8,6 +8,8 @@ const GAS_MARGIN_PERCENT = 25n
 const FALLBACK_TIP = 1_000_000_000n
 /** Nodes keep a transaction unless another of its nonce offers a tenth more, in the fee as in the tip. */
 const RAISE_DIVISOR = 8n
+/** What a transaction offers of today's fees while its nonce is found taken. */
+const FEE_PERCENT = [100n, 125n, 200n, 400n] as const
 /** One that offers so much more than today's transactions and is not taken waits for something else than money. */
 const MOST_TIMES_TODAYS = 8n
 
@@ -46,14 +48,34 @@ export function openTransactions(sender: Sender): Transactions {
     estimate: (call) => estimate(sender, call),
     prepare: (call, replaces) => inTurn(() => prepare(call, replaces)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
-    dispatch: (call, signed) =>
-      inTurn(async () => {
-        const transaction = await prepare(call)
-        await signed?.(transaction)
-        await broadcast(transaction)
-        return transaction
-      }),
+    dispatch: (call, signed) => inTurn(() => dispatch({ call, signed, percent: [...FEE_PERCENT] })),
   }
+
+  /** A node may hold another transaction of that nonce, which it did not count, as after a reorganisation: then this one offers more. */
+  async function dispatch({ call, signed, percent }: Dispatching): Promise<SignedTransaction> {
+    const transaction = await sign(sender, {
+      call,
+      nonce: await nextNonce(sender, sent),
+      replaces: undefined,
+      percent: percent.shift() ?? 100n,
+    })
+    await signed?.(transaction)
+    try {
+      await broadcast(transaction)
+      return transaction
+    } catch (error) {
+      const isTaken = error instanceof GranaryError && error.evidence.error === 'NonceTaken'
+      if (!isTaken || percent.length === 0) throw error
+      return dispatch({ call, signed, percent })
+    }
+  }
+}
+
+interface Dispatching {
+  call: Call
+  signed: ((transaction: SignedTransaction) => Promise<void>) | undefined
+  /** Of today's fees, for the tries that are left. */
+  percent: bigint[]
 }
 
 /** A node's count may lag behind what was just sent; one that has forgotten what was sent has lost it, and is right. */
@@ -67,15 +89,17 @@ interface Signing {
   call: Call
   nonce: number
   replaces: SignedTransaction | undefined
+  /** Of today's fees. */
+  percent?: bigint
 }
 
-async function sign(sender: Sender, { call, nonce, replaces }: Signing): Promise<SignedTransaction> {
+async function sign(sender: Sender, { call, nonce, replaces, percent = 100n }: Signing): Promise<SignedTransaction> {
   const { rpc, wallet, chainId } = sender
   const request = requestOf(sender, call)
   const [estimated, fees, balance] = await Promise.all([
     // What is replaced would else count as done, and the same call after it mostly takes less gas.
     estimate(sender, call, { request, block: replaces ? 'latest' : 'pending' }),
-    replaces ? raisedFees(rpc, replaces) : currentFees(rpc),
+    replaces ? raisedFees(rpc, replaces) : currentFees(rpc, percent),
     rpc.send('eth_getBalance', [wallet.address, 'latest']),
   ])
   const gasLimit = (estimated * (100n + GAS_MARGIN_PERCENT)) / 100n
@@ -116,9 +140,9 @@ interface Fees {
   maxPriorityFeePerGas: bigint
 }
 
-async function currentFees(rpc: JsonRpc): Promise<Fees> {
+async function currentFees(rpc: JsonRpc, percent = 100n): Promise<Fees> {
   const { baseFee, tip } = await feesNow(rpc)
-  return { maxFeePerGas: 2n * baseFee + tip, maxPriorityFeePerGas: tip }
+  return { maxFeePerGas: ((2n * baseFee + tip) * percent) / 100n, maxPriorityFeePerGas: (tip * percent) / 100n }
 }
 
 /** Today's, or what nodes take in the place of the other, whichever is more. */
@@ -150,7 +174,9 @@ async function send({ rpc, wallet }: Sender, transaction: SignedTransaction): Pr
   if (answer.ok || (await isKnown(rpc, transaction.hash))) return
   const { message } = answer.refusal
   if (/insufficient funds/i.test(message)) throw unfunded(wallet.address, { cause: answer.cause })
-  const error = /nonce/i.test(message) && /low|used/i.test(message) ? 'NonceUsed' : 'TransactionRefused'
+  const isTaken = /underpriced|replacement/i.test(message)
+  const isUsed = /nonce/i.test(message) && /low|used/i.test(message)
+  const error = isTaken ? 'NonceTaken' : isUsed ? 'NonceUsed' : 'TransactionRefused'
   throw new GranaryError('chain.reverted', `The chain refuses transaction ${transaction.hash}: ${message}`, {
     cause: answer.cause,
     contract: null,

@@ -1,0 +1,47 @@
+import { Transaction, Wallet } from 'ethers'
+import { describe, expect, it } from 'vitest'
+import { openTransactions } from '../../services/adapters/chain/transactions.ts'
+
+const call = { contract: 'Token', method: 'transfer', args: [] }
+const GWEI = 1_000_000_000n
+
+/** A node that holds a transaction of the next nonce which it does not count, and lets it go for `price`. */
+function nodeWith(price: bigint) {
+  const offers: bigint[] = []
+  const answers: Record<string, unknown> = {
+    eth_getTransactionCount: '0x5',
+    eth_getBlockByNumber: { baseFeePerGas: '0x0' },
+    eth_maxPriorityFeePerGas: `0x${GWEI.toString(16)}`,
+    eth_getBalance: `0x${(10n ** 20n).toString(16)}`,
+  }
+  const rpc = {
+    send: async (method: string) => answers[method],
+    async ask(method: string, [raw]: unknown[]) {
+      if (method === 'eth_estimateGas') return { ok: true, result: '0x5208' }
+      if (method !== 'eth_sendRawTransaction') return { ok: method in answers, result: answers[method] ?? null, refusal: {} }
+      const { maxFeePerGas } = Transaction.from(String(raw))
+      offers.push(maxFeePerGas ?? 0n)
+      if ((maxFeePerGas ?? 0n) >= price) return { ok: true, result: '0x' }
+      return { ok: false, refusal: { message: 'replacement transaction underpriced', reverted: false } }
+    },
+  }
+  const codec = { addressOf: () => `0x${'0a'.repeat(20)}`, encode: () => '0x' }
+  const sender = { rpc, codec, wallet: Wallet.createRandom(), chainId: 31_337n }
+  return { offers, transactions: openTransactions(sender as never) }
+}
+
+describe('a nonce that a forgotten transaction holds', () => {
+  it('is taken over at higher fees, each signed transaction told before it is sent', async () => {
+    const { offers, transactions } = nodeWith(2n * GWEI)
+    const signed: string[] = []
+    const sent = await transactions.dispatch(call, async ({ hash }) => void signed.push(hash))
+    expect(offers).toEqual([GWEI, (GWEI * 5n) / 4n, 2n * GWEI])
+    expect({ nonce: sent.nonce, last: signed.at(-1), count: signed.length }).toEqual({ nonce: 5, last: sent.hash, count: 3 })
+  })
+
+  it('is left to it when that offers far more than today’s transactions', async () => {
+    const { offers, transactions } = nodeWith(100n * GWEI)
+    await expect(transactions.dispatch(call)).rejects.toMatchObject({ evidence: { error: 'NonceTaken' } })
+    expect(offers).toHaveLength(4)
+  })
+})
