@@ -6,7 +6,7 @@ const call = { contract: 'Token', method: 'transfer', args: [] }
 const GWEI = 1_000_000_000n
 
 /** A node that holds a transaction of the next nonce which it does not count, and lets it go for `price`. */
-function nodeWith(price: bigint) {
+function nodeWith(price: bigint, now = () => 0) {
   const offers: bigint[] = []
   const answers: Record<string, unknown> = {
     eth_getTransactionCount: '0x5',
@@ -27,8 +27,28 @@ function nodeWith(price: bigint) {
   }
   const codec = { addressOf: () => `0x${'0a'.repeat(20)}`, encode: () => '0x' }
   const sender = { rpc, codec, wallet: Wallet.createRandom(), chainId: 31_337n }
-  return { offers, transactions: openTransactions(sender as never) }
+  return { offers, answers, transactions: openTransactions(sender as never, now) }
 }
+
+describe('a nonce that was lost', () => {
+  it('is used again once the node has not counted what it knows for half a minute: until then it may only lag', async () => {
+    let [clock, counted] = [0, 5]
+    const nonces: number[] = []
+    const { transactions, answers } = nodeWith(0n, () => clock)
+    answers.eth_getTransactionByHash = {}
+    const sendAt = async (time: number) => {
+      clock = time
+      answers.eth_getTransactionCount = `0x${counted.toString(16)}`
+      nonces.push((await transactions.dispatch(call)).nonce)
+    }
+    for (const time of [0, 1, 9_000, 30_001, 30_002]) await sendAt(time)
+    expect(nonces).toEqual([5, 6, 7, 8, 5])
+    // The pool's later ones follow it.
+    counted = 9
+    await sendAt(30_003)
+    expect(nonces.at(-1)).toBe(9)
+  })
+})
 
 describe('a nonce that a forgotten transaction holds', () => {
   it('is taken over at higher fees, each signed transaction told before it is sent', async () => {

@@ -10,6 +10,8 @@ const FALLBACK_TIP = 1_000_000_000n
 const RAISE_DIVISOR = 8n
 /** What a transaction offers of today's fees while its nonce is found taken. */
 const FEE_PERCENT = [100n, 125n, 200n, 400n] as const
+/** A node that does not count what it knows for so long does not lag. */
+const LAG_MS = 30_000
 /** One that offers so much more than today's transactions and is not taken waits for something else than money. */
 const MOST_TIMES_TODAYS = 8n
 
@@ -29,8 +31,9 @@ interface Sender {
 }
 
 /** Signs for one sender: gas by estimate and margin, EIP-1559 fees for twice the current base fee, nonces in order. */
-export function openTransactions(sender: Sender): Transactions {
+export function openTransactions(sender: Sender, now = () => performance.now()): Transactions {
   let sent: SignedTransaction | null = null
+  const nextNonce = openNonces(sender, now)
   let turn: Promise<unknown> = Promise.resolve()
 
   const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
@@ -39,7 +42,7 @@ export function openTransactions(sender: Sender): Transactions {
     return result
   }
   const prepare = async (call: Call, replaces?: SignedTransaction) =>
-    sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sender, sent)), replaces })
+    sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sent)), replaces })
   const broadcast = async (transaction: SignedTransaction) => {
     await send(sender, transaction)
     sent = transaction
@@ -55,7 +58,7 @@ export function openTransactions(sender: Sender): Transactions {
   async function dispatch({ call, signed, percent }: Dispatching): Promise<SignedTransaction> {
     const transaction = await sign(sender, {
       call,
-      nonce: await nextNonce(sender, sent),
+      nonce: await nextNonce(sent),
       replaces: undefined,
       percent: percent.shift() ?? 100n,
     })
@@ -78,11 +81,22 @@ interface Dispatching {
   percent: bigint[]
 }
 
-/** A node's count may lag behind what was just sent; one that has forgotten what was sent has lost it, and is right. */
-async function nextNonce({ rpc, wallet }: Sender, sent: SignedTransaction | null): Promise<number> {
-  const counted = Number(await rpc.send('eth_getTransactionCount', [wallet.address, 'pending']))
-  if (sent === null || counted > sent.nonce) return counted
-  return (await isKnown(rpc, sent.hash)) ? sent.nonce + 1 : counted
+/**
+ * A node's count may lag behind what was just sent; one that has forgotten what was sent has lost it, and is right. One that
+ * knows what was sent and still does not count it misses an earlier one, as after a reorganisation: nothing is mined until that
+ * nonce is used again.
+ */
+function openNonces({ rpc, wallet }: Sender, now: () => number): (sent: SignedTransaction | null) => Promise<number> {
+  let stuck: { at: number; since: number } | null = null
+  return async (sent) => {
+    const counted = Number(await rpc.send('eth_getTransactionCount', [wallet.address, 'pending']))
+    if (sent === null || counted > sent.nonce || !(await isKnown(rpc, sent.hash))) {
+      stuck = null
+      return counted
+    }
+    if (stuck?.at !== counted) stuck = { at: counted, since: now() }
+    return now() - stuck.since > LAG_MS ? counted : sent.nonce + 1
+  }
 }
 
 interface Signing {
