@@ -11,7 +11,7 @@ import { correctSpending } from './limits.ts'
 const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
 const terminal = new Set(['Unsigned', 'Unfunded', 'KeyEnded'])
 
-type BatchedRequest = Omit<Candidate, 'head'>
+type BatchedRequest = Omit<Candidate, 'head'> & { batch_id: string | null }
 type Fate = { state: 'FINAL' | 'COMMITTED' | 'VOIDED'; reason: string | null }
 type Judged = BatchedRequest & Fate
 
@@ -33,7 +33,7 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
     requests.filter((request) => request.state === state),
   )
   checkGross(applied ?? [], outcome)
-  await writeFates(query, requests)
+  await writeFates(query, { batch, requests })
   await giveBack(
     query,
     (voided ?? []).map(({ request_id }) => request_id),
@@ -47,17 +47,21 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
   return closed
 }
 
+/**
+ * What the chain credited is final in this batch, also where it was in another one by now: a row that was skipped goes into a later
+ * batch, and after a reorganisation the first may pass after all. Then the later one is stale.
+ */
 async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<Judged[]> {
   const { rows } = await query<BatchedRequest>(
-    `SELECT request_id, account_id, key, model_id, provider, purpose, charged, served_at
-     FROM unsettled WHERE request_id = ANY($2) AND batch_id = $1 ORDER BY account_id, sequence`,
-    [batch.batch_id, textArray(requestsOf(batch))],
+    `SELECT request_id, account_id, key, model_id, provider, purpose, charged, served_at, batch_id
+     FROM unsettled WHERE request_id = ANY($1) ORDER BY account_id, sequence`,
+    [textArray(requestsOf(batch))],
   )
   const rowOf = new Map(batch.rows.flatMap((row, index) => row.requestIds.map((requestId) => [requestId, index] as const)))
   const laneIndex = new Map(batch.lanes.map((lane, index) => [laneOf({ ...lane, model_id: lane.modelId }), index]))
   const skipped = new Map(outcome.skippedRows.map(({ row, reason }) => [row, reason]))
   const refused = new Set(outcome.refusedLanes)
-  return rows.map((request) => {
+  const judged = rows.map((request) => {
     const lane = laneIndex.get(laneOf(request))
     const skip = skipped.get(rowOf.get(request.request_id) ?? -1)
     const laneRefused = skip === 'LaneRefused' || (lane !== undefined && refused.has(lane))
@@ -65,6 +69,7 @@ async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; out
     const isLast = servedAt >= (batch.lanes[lane ?? -1]?.lastServedAt ?? Number.POSITIVE_INFINITY)
     return { ...request, ...fateOf({ skip, laneRefused, isPast: isLast || servedAt < (outcome.expiredBefore ?? 0) }) }
   })
+  return judged.filter(({ batch_id, state }) => batch_id === batch.batch_id || state === 'FINAL')
 }
 
 /**
@@ -97,7 +102,7 @@ function checkGross(applied: readonly Judged[], { lanes, batchId }: BatchOutcome
   }
 }
 
-async function writeFates(query: Query, requests: readonly Judged[]): Promise<void> {
+async function writeFates(query: Query, { batch, requests }: { batch: BatchRecord; requests: readonly Judged[] }): Promise<void> {
   await query(
     `WITH fate AS MATERIALIZED (
        SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS f(request_id, state, reason)
@@ -106,12 +111,13 @@ async function writeFates(query: Query, requests: readonly Judged[]): Promise<vo
      ), ended AS (
        DELETE FROM unsettled u USING fate f WHERE u.request_id = f.request_id AND f.state <> 'COMMITTED'
      )
-     UPDATE requests q SET state = f.state::request_state, reason = f.reason, batch_id = CASE WHEN f.state = 'FINAL' THEN q.batch_id END
+     UPDATE requests q SET state = f.state::request_state, reason = f.reason, batch_id = CASE WHEN f.state = 'FINAL' THEN $4 END
      FROM fate f WHERE q.request_id = f.request_id`,
     [
       textArray(requests.map(({ request_id }) => request_id)),
       textArray(requests.map(({ state }) => state)),
       textArray(requests.map(({ reason }) => reason)),
+      batch.batch_id,
     ],
   )
 }

@@ -1,5 +1,6 @@
 import { keccak256 } from 'ethers'
 import { expect, test } from 'vitest'
+import type { BatchDraft } from '../../../services/core/settlement-ledger.ts'
 import {
   chargeOnce,
   closeAs,
@@ -217,6 +218,33 @@ export function ledgerSettling(open: () => OpenLedger): void {
     expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 10n, accountCharged: 10n })
     expect(await open().book.balance(`account:${account.accountId}`)).toBe(-10n)
     expect(await open().book.sumsOfRequests()).toEqual([])
+  })
+
+  test('what a batch skipped and a later one took is final in the first when a reorganisation lets that pass, and charged once', async () => {
+    const { ledger } = open()
+    const account = await fund(ledger, newAccount(), { deposit: 1000n, ceiling: 1000n })
+    const { collector } = account.config
+    const one = await chargeOnce(ledger, account, { charged: 10n, servedAt: 5, modelId: MODEL })
+    const skipsAll = (draft: BatchDraft) => ({
+      ...closeAs(draft, () => false),
+      skippedRows: [{ row: 0, reason: 'Stale' }],
+    })
+    const first = await draftAll(ledger, collector)
+    expect(await ledger.closeBatch(skipsAll(first))).toEqual({ final: 0, retried: 1, voided: 0 })
+    const second = await draftAll(ledger, collector)
+    expect(await ledger.closeBatch(closeAs(second))).toEqual({ final: 1, retried: 0, voided: 0 })
+    for (const { batchId } of [second, first]) await ledger.reopenBatch(batchId)
+
+    expect(await ledger.closeBatch(closeAs(first))).toEqual({ final: 1, retried: 0, voided: 0 })
+    expect(await ledger.closeBatch(skipsAll(second))).toEqual({ final: 0, retried: 0, voided: 0 })
+    expect(await ledger.statement(account.accountId, { limit: 9 })).toMatchObject([
+      { requestId: one.reservation.requestId, state: 'FINAL', batchId: first.batchId },
+    ])
+    expect(await ledger.due(collector)).toEqual({ oldestServedAt: null, atRisk: 0n })
+    expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 10n, accountCharged: 10n })
+    expect(await open().book.balance(`collector:${collector}`)).toBe(0n)
+    expect(await open().book.balance(`lane:${MODEL}:${first.lanes[0]?.provider}`)).toBe(0n)
+    expect([await open().book.sumsOfRequests(), await open().book.sumsOfBatches()]).toEqual([[], []])
   })
 
   test('a batch whose block the chain has dropped is open again, with all its requests, and is judged anew', async () => {
