@@ -7,6 +7,7 @@ import { frontRun, payWith, signPayment } from '../support/x402-payments.ts'
 const FUNDS = 100n
 /** A transaction of the gateway that was dropped too is waited for until its time limit. */
 const PATIENT = { timeout: 90_000 }
+const LIMIT_MS = 240_000
 
 /** Blocks that are dropped with all their transactions after the money had moved. */
 export function reorgs(market: () => X402Market): void {
@@ -21,7 +22,7 @@ export function reorgs(market: () => X402Market): void {
   }
 
   describe('a reorganisation', () => {
-    it('that drops a payment does not give it back: it is sent again, and settles once', async () => {
+    it('that drops a payment does not give it back: it is sent again, and settles once', { timeout: LIMIT_MS }, async () => {
       await market().untilSettled()
       const before = (await market().house()).charged
       const signer = await market().payer(FUNDS)
@@ -36,7 +37,7 @@ export function reorgs(market: () => X402Market): void {
       expect(await left(signer)).toBe(FUNDS - PRICE)
     })
 
-    it('that drops what was given back gives it back again', async () => {
+    it('that drops what was given back gives it back again', { timeout: LIMIT_MS }, async () => {
       const signer = await market().payer(FUNDS)
       const payment = await signPayment(market(), { signer })
       market().workshop.fails = true
