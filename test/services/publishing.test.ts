@@ -174,7 +174,9 @@ describe.skipIf(missing !== null)(`published receipts${missing ? ` (skipped: ${m
     await client.connect()
     const among = 'WHERE request_id = (SELECT request_id FROM requests WHERE batch_id = $1 LIMIT 1)'
     const rewrite = (servedAt: string) =>
-      client.query(`UPDATE receipts SET receipt = receipt::jsonb || jsonb_build_object('servedAt', ${servedAt}) ${among}`, [batchId])
+      client.query(`UPDATE receipts SET receipt = receipt::jsonb || jsonb_build_object('servedAt', ${servedAt}) ${among}`, [
+        batchId,
+      ])
     try {
       await rewrite('served_at - 1')
       await expect(archive.bytes(batchId)).rejects.toBeInstanceOf(GranaryError)
