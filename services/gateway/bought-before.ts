@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { GranaryError } from '../core/errors.ts'
 import type { Shop } from './order.ts'
 import type { Payer } from './payer.ts'
+import { refusalOf } from './refusals.ts'
 import { identityOf } from './repeats.ts'
 import { streamHash } from './streams/sale-in-steps.ts'
 
@@ -26,10 +27,7 @@ export async function boughtBefore(
   const request = await shop.ledger.requestBefore({ accountId, idempotencyKey: identity.digest })
   if (!request) return null
   const bodyHash = `0x${hash('sha256', rawBody)}`
-  if (request.bodyHash !== (inSteps ? streamHash(bodyHash) : bodyHash)) {
-    throw new GranaryError('idempotency.conflict', 'This Idempotency-Key was used for another body.', {
-      requestId: request.requestId,
-    })
-  }
+  if (request.bodyHash !== (inSteps ? streamHash(bodyHash) : bodyHash))
+    throw refusalOf({ ok: false, reason: 'conflict', requestId: request.requestId }, found, null)
   return shop.repeats.answer({ ok: false, reason: 'repeated', request }, identity)
 }

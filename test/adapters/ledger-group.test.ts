@@ -6,7 +6,7 @@ import { GranaryError } from '../../services/core/errors.ts'
 import { openTestServer, type TestServer } from '../support/postgres.ts'
 import { deliver, fund, newAccount, order } from './conformance/ledger-acts.ts'
 
-const limits = { most: 4, waiting: 10 }
+const limits = { most: 4, waiting: 10, laneOf: () => 'one lane' }
 
 describe('a group', () => {
   it('takes what waits together, at most so many, while one call runs at a time', async () => {

@@ -1,5 +1,3 @@
-import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { accountIdOf, NO_USAGE } from '../../services/core/accounts.ts'
@@ -11,6 +9,7 @@ import { x25519PublicKey } from '../../services/core/sessions.ts'
 import { type AccountReceipt, auditReceipts, type ReceiptsFile } from '../../services/sdk/audit.ts'
 import { type Http, type HttpRequest, openHttp } from '../../services/sdk/http.ts'
 import { Meter } from '../../services/sdk/meter.ts'
+import { openHttpServer } from './support/http-server.ts'
 
 const hex = (byte: string, bytes = 32) => `0x${byte.repeat(bytes)}`
 const escrow = { chainId: 1n, address: hex('e5', 20) }
@@ -64,7 +63,7 @@ describe('the SDK', () => {
 
   it('repeats a request whose refusal was cut off, and gives up one whose refusal never ends', async () => {
     let asked = 0
-    await using server = await serve((reply) => {
+    await using server = await openHttpServer((_, reply) => {
       asked += 1
       if (asked > 2) return reply.end('{"ok":true}')
       reply.writeHead(503, { 'content-length': '500' }).write('{')
@@ -75,18 +74,6 @@ describe('the SDK', () => {
     expect(asked).toBe(3)
   })
 })
-
-async function serve(answer: (reply: ServerResponse) => unknown): Promise<{ url: string } & AsyncDisposable> {
-  const server = createServer((_, reply) => void answer(reply))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
-}
 
 function receiptAfter(previous: AccountReceipt | null, jobId: string): AccountReceipt {
   const job = {

@@ -1,5 +1,3 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { StepEvent } from '../../services/core/api.ts'
 import { GranaryError } from '../../services/core/errors.ts'
@@ -11,6 +9,7 @@ import type { Meter } from '../../services/sdk/meter.ts'
 import { draftSession, openedSession, sessionRequest, signVoucher, voucherHeader } from '../edges/support/session.ts'
 import { expectProblem } from '../edges/support/wire.ts'
 import { type Counter, type Customer, NOON, openCounter, PRICE, STEP } from './support/counter.ts'
+import { openHttpServer } from './support/http-server.ts'
 import { silent } from './support/marketplace.ts'
 
 vi.setConfig({ testTimeout: 120_000 })
@@ -214,7 +213,7 @@ describe('paying for a stream', () => {
 
 /** Whoever sits between client and gateway and changes what is streamed. */
 async function openBetween(target: string, change: (text: string) => string) {
-  const server = createServer(async (request, response) => {
+  return openHttpServer(async (request, response) => {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
     const { host: _, connection: __, 'content-length': ___, ...headers } = request.headers
@@ -226,12 +225,4 @@ async function openBetween(target: string, change: (text: string) => string) {
     response.writeHead(answer.status, { 'content-type': type })
     response.end(type.startsWith('text/event-stream') ? change(text) : text)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
 }

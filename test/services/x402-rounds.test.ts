@@ -9,20 +9,31 @@ const MIN_SWEEP = 5n
 const VALID_BEFORE = 1000
 const router = `0x${'0a'.repeat(20)}`
 
+/** One round over what these answer; where they are silent, nothing is there to do. */
+async function roundOf({ chain, ledger }: { chain: object; ledger: object }): Promise<void> {
+  const nothing = { openPayments: async () => [], displacedPayments: async () => [], closePayments: async () => 0 }
+  const books = { ...nothing, standing: async () => null, returnable: async () => [], ...ledger }
+  const signer = Wallet.createRandom()
+  const house = { rail: { router }, accountId: '0x', key: '0x', signer, router: { chainId: 1n, address: router } }
+  const shop = { ledger: books, owner: 'x402:first', log: silent }
+  const desk = { shop, till: { chain, ledger: books, log: silent }, house, live: new Set() }
+  await round({ desk: desk as never, minSweep: MIN_SWEEP, minRefund: 1n })
+}
+
 /** Of a payment that is RETURNED or SETTLED, whose block is gone: what a round does at `now`. */
 async function roundOver(displaced: { state: string; used: boolean; refunded: bigint; now: number }): Promise<string[]> {
   const did: string[] = []
   const payment = {
-    ...{
-      payer: router,
-      nonce: `0x${'01'.repeat(32)}`,
-      router,
-      value: 10n,
-      charged: 0n,
-      validAfter: 0,
-      validBefore: VALID_BEFORE,
-    },
-    ...{ signature: `0x${'11'.repeat(64)}1b`, state: displaced.state, requestState: 'RELEASED' },
+    payer: router,
+    nonce: `0x${'01'.repeat(32)}`,
+    router,
+    value: 10n,
+    charged: 0n,
+    validAfter: 0,
+    validBefore: VALID_BEFORE,
+    signature: `0x${'11'.repeat(64)}1b`,
+    state: displaced.state,
+    requestState: 'RELEASED',
   }
   const reads: Record<string, unknown> = { authorizationState: displaced.used, refunded: displaced.refunded, swept: 0n }
   const transfer = { name: 'Transfer', contract: 'Token', args: { from: router, to: router, value: '10' }, logIndex: 1 }
@@ -38,11 +49,7 @@ async function roundOver(displaced: { state: string; used: boolean; refunded: bi
     },
   }
   const ledger = {
-    openPayments: async () => [],
     displacedPayments: async () => [payment],
-    standing: async () => null,
-    closePayments: async () => 0,
-    returnable: async () => [],
     paymentSent: async () => undefined,
     async movePayment(_: unknown, { to }: { to: string }) {
       did.push(to)
@@ -52,20 +59,7 @@ async function roundOver(displaced: { state: string; used: boolean; refunded: bi
       did.push(settled === null ? 'lost' : `in block ${settled.block}`)
     },
   }
-  const house = {
-    rail: { router },
-    accountId: '0x',
-    key: '0x',
-    signer: Wallet.createRandom(),
-    router: { chainId: 1n, address: router },
-  }
-  const desk = {
-    shop: { ledger, owner: 'x402:first', log: silent },
-    till: { chain, ledger, log: silent },
-    house,
-    live: new Set(),
-  }
-  await round({ desk: desk as never, minSweep: MIN_SWEEP, minRefund: 1n })
+  await roundOf({ chain, ledger })
   return did
 }
 
@@ -81,14 +75,12 @@ interface Books {
 async function sentBy({ earned, swept, held, voided }: Books): Promise<{ swept: bigint; refunded: bigint[] }> {
   const sent = { swept: 0n, refunded: [] as bigint[] }
   const payments = voided.map((value, index) => ({
-    ...{
-      payer: router,
-      nonce: `0x${`${index}`.padStart(64, '0')}`,
-      value,
-      charged: 0n,
-      state: 'SETTLED',
-      requestState: 'VOIDED',
-    },
+    payer: router,
+    nonce: `0x${`${index}`.padStart(64, '0')}`,
+    value,
+    charged: 0n,
+    state: 'SETTLED',
+    requestState: 'VOIDED',
   }))
   const reads: Record<string, bigint> = { swept, balanceOf: held, refunded: 0n }
   const chain = {
@@ -101,22 +93,11 @@ async function sentBy({ earned, swept, held, voided }: Books): Promise<{ swept: 
     },
   }
   const ledger = {
-    openPayments: async () => [],
-    displacedPayments: async () => [],
     standing: async () => ({ accountCharged: earned }),
-    closePayments: async () => 0,
     returnable: async () => payments as unknown as Payment[],
     movePayment: async () => true,
   }
-  const house = {
-    rail: { router },
-    accountId: '0x',
-    key: '0x',
-    signer: Wallet.createRandom(),
-    router: { chainId: 1n, address: router },
-  }
-  const desk = { shop: { ledger, owner: 'x402:first', log: silent }, till: { chain }, house, live: new Set() }
-  await round({ desk: desk as never, minSweep: MIN_SWEEP, minRefund: 1n })
+  await roundOf({ chain, ledger })
   return sent
 }
 

@@ -8,8 +8,8 @@ const GAS_MARGIN_PERCENT = 25n
 const FALLBACK_TIP = 1_000_000_000n
 /** Nodes keep a transaction unless another of its nonce offers a tenth more, in the fee as in the tip. */
 const RAISE_DIVISOR = 8n
-/** What a transaction offers of today's fees while its nonce is found taken. */
-const FEE_PERCENT = [100n, 125n, 200n, 400n] as const
+/** Times that a new transaction offers an eighth more, while its nonce is found taken: up to four times today's fees. */
+const MOST_RAISES = 12
 /** A node that does not count what it knows for so long does not lag. */
 const LAG_MS = 30_000
 /** One that offers so much more than today's transactions and is not taken waits for something else than money. */
@@ -45,40 +45,32 @@ export function openTransactions(sender: Sender, now = () => performance.now()):
     sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sent)), replaces })
   const broadcast = async (transaction: SignedTransaction) => {
     await send(sender, transaction)
-    sent = transaction
+    // One that is told again may be older than the last.
+    if (sent === null || transaction.nonce >= sent.nonce) sent = transaction
   }
   return {
     estimate: (call) => estimate(sender, call),
     prepare: (call, replaces) => inTurn(() => prepare(call, replaces)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
-    dispatch: (call, signed) => inTurn(() => dispatch({ call, signed, percent: [...FEE_PERCENT] })),
+    dispatch: (call, signed) => inTurn(() => dispatch(call, signed)),
   }
 
   /** A node may hold another transaction of that nonce, which it did not count, as after a reorganisation: then this one offers more. */
-  async function dispatch({ call, signed, percent }: Dispatching): Promise<SignedTransaction> {
-    const transaction = await sign(sender, {
-      call,
-      nonce: await nextNonce(sent),
-      replaces: undefined,
-      percent: percent.shift() ?? 100n,
-    })
-    await signed?.(transaction)
-    try {
-      await broadcast(transaction)
-      return transaction
-    } catch (error) {
-      const isTaken = error instanceof GranaryError && error.evidence.error === 'NonceTaken'
-      if (!isTaken || percent.length === 0) throw error
-      return dispatch({ call, signed, percent })
+  async function dispatch(call: Call, signed?: (transaction: SignedTransaction) => Promise<void>): Promise<SignedTransaction> {
+    let refused: SignedTransaction | undefined
+    for (let raises = 0; ; raises += 1) {
+      const transaction = await prepare(call, refused)
+      await signed?.(transaction)
+      try {
+        await broadcast(transaction)
+        return transaction
+      } catch (error) {
+        const isTaken = error instanceof GranaryError && error.evidence.error === 'NonceTaken'
+        if (!isTaken || raises === MOST_RAISES) throw error
+        refused = transaction
+      }
     }
   }
-}
-
-interface Dispatching {
-  call: Call
-  signed: ((transaction: SignedTransaction) => Promise<void>) | undefined
-  /** Of today's fees, for the tries that are left. */
-  percent: bigint[]
 }
 
 /**
@@ -103,17 +95,15 @@ interface Signing {
   call: Call
   nonce: number
   replaces: SignedTransaction | undefined
-  /** Of today's fees. */
-  percent?: bigint
 }
 
-async function sign(sender: Sender, { call, nonce, replaces, percent = 100n }: Signing): Promise<SignedTransaction> {
+async function sign(sender: Sender, { call, nonce, replaces }: Signing): Promise<SignedTransaction> {
   const { rpc, wallet, chainId } = sender
   const request = requestOf(sender, call)
   const [estimated, fees, balance] = await Promise.all([
     // What is replaced would else count as done, and the same call after it mostly takes less gas.
     estimate(sender, call, { request, block: replaces ? 'latest' : 'pending' }),
-    replaces ? raisedFees(rpc, replaces) : currentFees(rpc, percent),
+    replaces ? raisedFees(rpc, replaces) : currentFees(rpc),
     rpc.send('eth_getBalance', [wallet.address, 'latest']),
   ])
   const gasLimit = (estimated * (100n + GAS_MARGIN_PERCENT)) / 100n
@@ -154,9 +144,9 @@ interface Fees {
   maxPriorityFeePerGas: bigint
 }
 
-async function currentFees(rpc: JsonRpc, percent = 100n): Promise<Fees> {
+async function currentFees(rpc: JsonRpc): Promise<Fees> {
   const { baseFee, tip } = await feesNow(rpc)
-  return { maxFeePerGas: ((2n * baseFee + tip) * percent) / 100n, maxPriorityFeePerGas: (tip * percent) / 100n }
+  return { maxFeePerGas: 2n * baseFee + tip, maxPriorityFeePerGas: tip }
 }
 
 /** Today's, or what nodes take in the place of the other, whichever is more. */

@@ -37,10 +37,13 @@ export async function commitTogether(charging: Charging, deliveries: readonly De
     const heads = await charging.heads.of([...new Set(left.map(({ accountId }) => accountId))])
     const placed = left.flatMap((known) => place(known, heads) ?? [])
     if (placed.length === 0) break
-    const committed = await write(charging, placed)
-    for (const { index, accountId, delivery, committed: charged } of placed) {
-      if (committed.has(delivery.requestId)) done[index] = charged
-      else charging.heads.forget(accountId)
+    const accounts = await write(charging, placed)
+    for (const { index, accountId, delivery, committed } of placed) {
+      if (accounts.has(accountId)) {
+        done[index] = committed
+        charging.heads.keep(accountId, { sequence: committed.sequence, head: committed.head })
+        charging.running.end(delivery.requestId)
+      } else charging.heads.forget(accountId)
     }
     left = left.filter(({ index }) => done[index] === undefined)
   }
@@ -78,21 +81,14 @@ function place({ jobHash, ...known }: Known, heads: Map<string, ReceiptHead>): P
   return { ...known, committed: { ...committed, answer } }
 }
 
-async function write({ query, heads, running }: Charging, placed: readonly Placed[]): Promise<Set<string>> {
+/** Names the accounts whose deliveries are charged, which are all of theirs. */
+async function write({ query }: Charging, placed: readonly Placed[]): Promise<Set<string>> {
   const { rows } = await query<{ accounts: string[] }>(
     `SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
      AS accounts`,
     [...columnsOf(placed), ...totalColumnsOf(placed), ...spendingColumnsOf(placed)],
   )
-  const charged = new Set(rows[0]?.accounts)
-  const committed = new Set<string>()
-  for (const { accountId, delivery, committed: at } of placed) {
-    if (!charged.has(accountId)) continue
-    committed.add(delivery.requestId)
-    heads.keep(accountId, { sequence: at.sequence, head: at.head })
-    running.end(delivery.requestId)
-  }
-  return committed
+  return new Set(rows[0]?.accounts)
 }
 
 function columnsOf(placed: readonly Placed[]): Buffer[] {

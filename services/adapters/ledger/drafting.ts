@@ -3,7 +3,7 @@ import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../co
 import { type AccountRow, configOf } from './accounts.ts'
 import { type Candidate, idOf, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
-import { isAtRisk, urgencyOf, type Worth, worthwhileCandidates, worthwhileRows } from './worth.ts'
+import { AT_RISK, isAtRisk, urgencyOf, type Worth, worthwhileCandidates, worthwhileRows } from './worth.ts'
 
 /** Receipts in one batch, and accounts looked at for it: what one transaction may hold. */
 const MAX_RECEIPTS = 10_000
@@ -59,7 +59,7 @@ async function lockAccountsToSettle(query: Query, { collector, servedBefore }: O
   const { rows: found } = await query<{ account_id: string }>(
     `WITH waiting AS MATERIALIZED (
        SELECT u.account_id, min(u.served_at) AS oldest, sum(u.charged) AS amount,
-         bool_or(a.chain_thawing > 0 AND a.charged > a.chain_deposit - a.chain_thawing) AS at_risk
+         bool_or(${AT_RISK}) AS at_risk
        FROM unsettled u JOIN accounts a USING (account_id)
        WHERE a.collector = $1 AND u.batch_id IS NULL AND u.served_at < $2 GROUP BY u.account_id
      )

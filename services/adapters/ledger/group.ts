@@ -5,7 +5,7 @@ export interface Group<Item, Done> {
   together(items: readonly Item[]): Promise<(Done | undefined)[]>
   alone(item: Item): Promise<Done>
   /** What of the items done alone would only wait for each other, as for one account's lock: they go one after the other. */
-  laneOf?(item: Item): string
+  laneOf(item: Item): string
   /** Items in one call. */
   most: number
   /** Items that may wait; more are refused. */
@@ -25,7 +25,7 @@ const ALONE_AT_ONCE = 6
  * fail, is done alone: one bad item costs its neighbours a moment, never their result.
  */
 export function openGroup<Item, Done>(group: Group<Item, Done>): (item: Item) => Promise<Done> {
-  const { together, alone, laneOf = () => '', most, waiting } = group
+  const { together, alone, laneOf, most, waiting } = group
   const queue: Waiting<Item, Done>[] = []
   const lonely = openLanes<Waiting<Item, Done>>({ atOnce: ALONE_AT_ONCE, work: doAlone })
   let running = false

@@ -6,10 +6,9 @@ import { closeBatch } from './closing.ts'
 import type { Database, Query } from './database.ts'
 import { draftBatch } from './drafting.ts'
 import { expire, reopenBatch } from './undoing.ts'
+import { AT_RISK } from './worth.ts'
 
 const MAX_OPEN_BATCHES = 256
-/** Of an account: what it owes reaches into what its thaw will let out. */
-const AT_RISK = 'a.chain_thawing > 0 AND a.charged > a.chain_deposit - a.chain_thawing'
 
 /** Chapter 5, the ledger's side: which receipts make a batch, and what became of it. */
 export function openSettlement({ query, transaction }: Database): SettlementLedger {

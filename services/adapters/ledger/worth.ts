@@ -3,6 +3,9 @@ import type { AccountRow } from './accounts.ts'
 import { type Candidate, idOf, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
 
+/** The same in SQL, of an account `a`. */
+export const AT_RISK = 'a.chain_thawing > 0 AND a.charged > a.chain_deposit - a.chain_thawing'
+
 /** Which receipts earn the gas that settling them takes, and which go in whatever that is. */
 export interface Worth {
   economy: Economy
@@ -29,6 +32,7 @@ export async function urgencyOf(
   }
 }
 
+/** What it owes reaches into what its thaw will let out. */
 export function isAtRisk({ chain_thawing, chain_deposit, charged }: AccountRow): boolean {
   const thawing = BigInt(chain_thawing)
   return thawing > 0n && BigInt(charged) > BigInt(chain_deposit) - thawing

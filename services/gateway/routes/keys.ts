@@ -8,7 +8,7 @@ import { NO_LIMITS } from '../../core/limits.ts'
 import { digestOf, type Verifier } from '../../core/messages.ts'
 import type { Chain, Ledger } from '../../core/ports.ts'
 import type { AccountConfig, ApiKey, KeySpending } from '../../core/selling-ledger.ts'
-import type { Authenticated, Callers } from '../callers.ts'
+import type { Caller, Callers } from '../callers.ts'
 import type { Catalog } from '../catalog.ts'
 import type { KeyOffers } from '../key-offers.ts'
 import { describeLimits, limitsOf } from '../limits.ts'
@@ -84,7 +84,7 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
   })
 
   app.delete<{ Params: { keyId: string } }>('/v1/keys/:keyId', async (request) => {
-    const stored = await keyOf(request, request.params.keyId)
+    const stored = await keyOf(await callers.payer(request), request.params.keyId)
     await ledger.revokeApiKey(stored.keyId)
     const others = (await ledger.apiKeys(stored.accountId)).filter(({ key }) => key === stored.key)
     return { keyId: stored.keyId, revoked: true, key: stored.key, lastOfKey: others.every((other) => hasEnded(other, clock())) }
@@ -92,8 +92,9 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
 
   app.post<{ Params: { keyId: string } }>('/v1/keys/:keyId/rotate', async (request) => {
     const { graceSeconds = 0 } = parseBody(RotateBody, request.body ?? {})
-    const { idempotencyKey } = await callers.payer(request)
-    const stored = await keyOf(request, request.params.keyId)
+    const caller = await callers.payer(request)
+    const { idempotencyKey } = caller
+    const stored = await keyOf(caller, request.params.keyId)
     const {
       keyId,
       secretHash,
@@ -112,7 +113,7 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
   })
 
   app.post<{ Params: { keyId: string } }>('/v1/keys/:keyId/limits', async (request) => {
-    const { accountId, key } = await keyOf(request, request.params.keyId)
+    const { accountId, key } = await keyOf(await callers.payer(request), request.params.keyId)
     return limit(accountId, key, parseBody(LimitsBody, request.body))
   })
 
@@ -128,8 +129,7 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
     return { accountId, key, limits: describeLimits(inForce ?? { key, limits: NO_LIMITS, tally: NOTHING_YET }, clock()) }
   }
 
-  async function keyOf(request: Authenticated, keyId: string): Promise<ApiKey> {
-    const { accountId } = await callers.payer(request)
+  async function keyOf({ accountId }: Caller, keyId: string): Promise<ApiKey> {
     const stored = /^[0-9a-f]{1,64}$/.test(keyId) ? await ledger.apiKey(keyId) : null
     if (stored?.accountId === accountId) return stored
     throw new GranaryError('credential.unknown', 'This account has no such API key.')

@@ -75,4 +75,11 @@ abstract contract LineageTest is ConsentTest {
         _announce(id, _pair(_leaf(a, 3), _leaf(b, 4)), 7, _epoch() + 1);
         _nextEpoch();
     }
+
+    function _isServable(bytes32 id, uint8 purpose, uint8 jurisdiction, IModelRegistry.Reason expected, bytes32 expectedBecause) internal view {
+        (bool servable, IModelRegistry.Reason reason, bytes32 because) = models.isServable(id, purpose, jurisdiction, uint40(block.timestamp));
+        vm.assertEq(uint256(reason), uint256(expected));
+        vm.assertEq(servable, expected == IModelRegistry.Reason.Servable);
+        vm.assertEq(because, expectedBecause);
+    }
 }
