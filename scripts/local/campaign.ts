@@ -20,7 +20,7 @@ export interface Wanted {
 /** Runs the invariants of test/system with at least `calls` successful calls in all, and prints what every act did. */
 export async function runCampaign({ calls, limitMs, seed = randomSeed() }: Wanted): Promise<Campaign> {
   const endsAt = Date.now() + limitMs
-  let sum: Campaign = { counts: { passed: 0, failed: 0, skipped: 0 }, calls: new Map(), total: 0 }
+  let sum: Campaign = { counts: { passed: 0, failed: 0, skipped: 0, failures: [] }, calls: new Map(), total: 0 }
   for (let round = 0n; sum.total < calls && sum.counts.failed === 0 && Date.now() < endsAt; ++round) {
     const wanted = Math.min(ROUND, calls - sum.total)
     const command = `npm run fuzz -- --seed ${seed + round} --calls ${wanted}`

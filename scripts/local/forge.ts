@@ -84,10 +84,12 @@ export function readCampaign({ code, output }: Outcome): Campaign {
   // At its end forge lists the failures a second time.
   const [once = ''] = output.split(/^Failing tests:$/m)
   const failures = once.split(/^(?=\[(?:FAIL|PASS))/m).filter((block) => block.startsWith('[FAIL'))
+  const told: string[] = []
   for (const block of failures) {
     const [reason = '', ...rest] = block.split('\n')
     const sequence = rest.filter((line) => line.includes('calldata=')).map((line) => line.replace(/^.*calldata=/, '  '))
     const name = rest.find((line) => line.includes('invariant_'))?.trim() ?? ''
+    told.push(`${reason} ${name}`)
     console.error([`${reason} ${name}`, ...sequence.slice(-FAILURE_LINES)].join('\n'))
   }
   const calls = new Map<string, number>()
@@ -97,6 +99,11 @@ export function readCampaign({ code, output }: Outcome): Campaign {
     calls.set(act, (calls.get(act) ?? 0) + Number(called) - Number(reverted) - Number(discarded))
   }
   const passed = [...output.matchAll(/^\[PASS\]/gm)].length
-  const failed = failures.length === 0 && (code !== 0 || passed === 0) ? 1 : failures.length
-  return { counts: { passed, failed, skipped: 0 }, calls, total: [...calls.values()].reduce((sum, n) => sum + n, 0) }
+  if (told.length === 0 && (code !== 0 || passed === 0))
+    told.push(`forge ended with exit code ${code} after ${passed} invariants`)
+  return {
+    counts: { passed, failed: told.length, skipped: 0, failures: told },
+    calls,
+    total: [...calls.values()].reduce((sum, n) => sum + n, 0),
+  }
 }

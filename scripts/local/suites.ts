@@ -1,13 +1,20 @@
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join, relative, resolve } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 
 export interface Counts {
   passed: number
   failed: number
   skipped: number
+  /** What failed and why, a line each: said again at the end, where it is not lost among all that passed. */
+  failures: readonly string[]
 }
+
+/** A line of a failure, and how many of them are said again. */
+const FAILURE_CHARS = 600
+const FAILURES = 40
 
 const root = resolve(import.meta.dirname, '..', '..')
 
@@ -20,7 +27,7 @@ export async function runVitest(args: readonly string[], limitMs: number): Promi
   try {
     return countVitest(JSON.parse(readFileSync(report, 'utf8')), code)
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 }
+    return { passed: 0, failed: 1, skipped: 0, failures: [`vitest ${args.join(' ')} left no report (exit code ${code})`] }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -31,37 +38,52 @@ interface VitestReport {
   numFailedTests: number
   numPendingTests: number
   numTodoTests: number
-  testResults: { name: string; status: string; assertionResults: { status: string; fullName: string }[] }[]
+  testResults: {
+    name: string
+    status: string
+    message?: string
+    assertionResults: { status: string; fullName: string; failureMessages?: string[] }[]
+  }[]
 }
 
 function countVitest(report: VitestReport, code: number): Counts {
-  const broken = report.testResults.filter(
-    ({ status, assertionResults }) => status === 'failed' && assertionResults.every((test) => test.status !== 'failed'),
-  ).length
-  const failed = report.numFailedTests + broken
-  for (const { assertionResults } of report.testResults) {
-    for (const { status, fullName } of assertionResults) if (status === 'pending') say(`skipped: ${fullName}`)
+  const failures: string[] = []
+  for (const { name, status, message, assertionResults } of report.testResults) {
+    const file = relative(root, name)
+    const failed = assertionResults.filter((test) => test.status === 'failed')
+    failures.push(...failed.map((test) => `${file}: ${test.fullName}: ${test.failureMessages?.[0] ?? ''}`))
+    if (status === 'failed' && failed.length === 0) failures.push(`${file}: ${message ?? 'did not load'}`)
+    for (const test of assertionResults) if (test.status === 'pending') say(`skipped: ${test.fullName}`)
   }
   // An error outside of any test (an unhandled rejection) fails the run without failing a test.
+  if (failures.length === 0 && code !== 0) failures.push(`vitest ended with exit code ${code}, though no test failed`)
   return {
     passed: report.numPassedTests,
-    failed: failed === 0 && code !== 0 ? 1 : failed,
+    failed: failures.length,
     skipped: report.numPendingTests + report.numTodoTests,
+    failures,
   }
 }
 
 /** Runs the Solidity tests and counts by what Hardhat prints last. */
 export async function runSolidityTests(args: readonly string[], limitMs: number): Promise<Counts> {
   const { code, output } = await runTool('hardhat/dist/src/cli.js', [...args, 'test', 'solidity'], limitMs)
-  const plain = output.replaceAll(new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g'), '')
+  const plain = stripVTControlCharacters(output)
   const count = (word: string) => Number([...plain.matchAll(new RegExp(`^\\s*(\\d+) ${word}\\b`, 'gm'))].at(-1)?.[1] ?? 0)
-  const failed = count('failing')
-  return { passed: count('passing'), failed: failed === 0 && code !== 0 ? 1 : failed, skipped: count('skipped') }
+  const failing = count('failing')
+  const failed = failing === 0 && code !== 0 ? 1 : failing
+  // Hardhat lists the failures after their number; without one, its last lines say why it ended.
+  const [, list = plain.slice(-FAILURE_CHARS)] = plain.split(/^\s*\d+ failing\b/m)
+  return { passed: count('passing'), failed, skipped: count('skipped'), failures: failed === 0 ? [] : [`Solidity: ${list}`] }
 }
 
-/** One line, last of all, that scripts add up. */
+/** What failed, then one line, last of all, that scripts add up. */
 export function finish(counts: readonly Counts[]): never {
-  const sum = (key: keyof Counts) => counts.reduce((total, suite) => total + suite[key], 0)
+  for (const failure of counts.flatMap(({ failures }) => failures).slice(0, FAILURES)) {
+    const told = stripVTControlCharacters(failure).replaceAll(/^\s+at .*node_modules.*$/gm, '')
+    console.log(`FAILED: ${told.replaceAll(/\s+/g, ' ').slice(0, FAILURE_CHARS)}`)
+  }
+  const sum = (key: 'passed' | 'failed' | 'skipped') => counts.reduce((total, suite) => total + suite[key], 0)
   const [passed, failed, skipped] = [sum('passed'), sum('failed'), sum('skipped')]
   console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
   process.exit(failed === 0 ? 0 : 1)
