@@ -15,6 +15,9 @@ export const purposeNames = [
   'surveillance',
 ] as const
 
+/** What a request is for when it does not say. */
+export const DEFAULT_PURPOSE: (typeof purposeNames)[number] = 'commercial-service'
+
 /** ISO 3166-1 alpha-2 in alphabetical order: bit i of a jurisdictions mask. New codes are appended, so that bits keep their meaning. */
 export const jurisdictionCodes = (
   'AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF ' +

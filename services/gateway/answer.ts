@@ -1,10 +1,11 @@
 import type { InferAnswer } from '../core/api.ts'
+import { DEFAULT_PURPOSE } from '../core/consent.ts'
 import type { Job, JobResult } from '../core/jobs.ts'
 import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
 import type { Committed } from '../core/selling-ledger.ts'
 import { toJsonTensor } from '../core/tensors.ts'
-import { DEFAULT_PURPOSE, type Shop } from './order.ts'
+import type { Shop } from './order.ts'
 import type { Payer } from './payer.ts'
 
 /** A delivered job and what its answer says of it. */

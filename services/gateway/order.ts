@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import type { ConsentWatch } from '../adapters/consent-watch.ts'
 import type { Log } from '../adapters/log.ts'
 import type { InferBody } from '../core/api.ts'
-import { jurisdictionIndex, purposeIndex } from '../core/consent.ts'
+import { DEFAULT_PURPOSE, jurisdictionIndex, purposeIndex } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { Verifier } from '../core/messages.ts'
 import { checkInputs, countUnits, priceOf } from '../core/metering.ts'
@@ -47,9 +47,6 @@ export interface Order {
   inputs: Tensor[]
   quote: Quote
 }
-
-/** What a request is for when it does not say. */
-export const DEFAULT_PURPOSE = 'commercial-service'
 
 /** Everything that can refuse a request without knowing who pays, in the order in which it is cheapest to check. */
 export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody; rawBody: Uint8Array }): Promise<Order> {

@@ -10,7 +10,7 @@ import { Govern } from './govern.ts'
 import { openHttp } from './http.ts'
 import { InferenceStream } from './inference-stream.ts'
 import { Provide } from './provide.ts'
-import { checkReceiptOf } from './receipts.ts'
+import { checkReceiptOf, commitmentTo, type ReceiptOfCheck } from './receipts.ts'
 import { actFileOf, recordingContext } from './signed-acts.ts'
 import { type Usage, usageOver } from './usage.ts'
 
@@ -55,10 +55,13 @@ export class Granary {
     return file()
   }
 
-  /** Inference by API key: nothing else is needed, the gateway signs vouchers within the key's cap. */
+  /** Inference by API key: nothing else is needed, the gateway signs vouchers within the key's cap. The receipt is checked. */
   async infer(body: InferBody, { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string }): Promise<InferAnswer> {
     const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
-    return this.context.http.json<InferAnswer>({ method: 'POST', path: '/v1/infer', body, headers, repeatable: true })
+    const asked = { method: 'POST', path: '/v1/infer', body, headers, repeatable: true } as const
+    const answer = await this.context.http.json<InferAnswer>(asked)
+    this.#check({ asked: body, answer, commitment: commitmentTo(answer.outputs) })
+    return answer
   }
 
   /** The same with an answer in steps; what came is held against the receipt. */
@@ -66,20 +69,23 @@ export class Granary {
     body: InferBody,
     { apiKey, idempotencyKey }: { apiKey: string; idempotencyKey?: string },
   ): Promise<InferenceStream> {
-    const { http, facts, verifier } = this.context
+    const { http } = this.context
     const headers = { authorization: `Bearer ${apiKey}`, 'idempotency-key': idempotencyKey ?? crypto.randomUUID() }
     const asked = { ...body, stream: true }
     const response = await http.open({ method: 'POST', path: '/v1/infer', body: asked, headers, repeatable: true })
-    const [escrow, collector] = [verifier('InferenceEscrow'), facts.collector]
     return new InferenceStream(response, {
       topUp: async () => undefined,
       refused: () => undefined,
-      // Whose key it is, and its cap, the holder can't know.
-      check: (answer, commitment) => {
-        const { accountId, key } = answer.receipt
-        checkReceiptOf({ answer, commitment, escrow, collector, accountId, key, max: BigInt(answer.charged) })
-      },
+      check: (answer, commitment) => this.#check({ asked: body, answer, commitment }),
     })
+  }
+
+  /** Whose key it is, and its cap, the holder of an API key can't know. */
+  #check(of: Pick<ReceiptOfCheck, 'asked' | 'answer' | 'commitment'>): void {
+    const { facts, verifier } = this.context
+    const { accountId, key } = of.answer.receipt
+    const max = BigInt(of.answer.charged)
+    checkReceiptOf({ ...of, escrow: verifier('InferenceEscrow'), collector: facts.collector, accountId, key, max })
   }
 
   /** What an API key has bought itself, for whoever holds it. */

@@ -8,7 +8,7 @@ import type { AccountReceipt } from './audit.ts'
 import { encodeJson, type Http, randomId, toBase64Url } from './http.ts'
 import { InferenceStream } from './inference-stream.ts'
 import { type Call, MeterSession } from './meter-session.ts'
-import { checkReceiptOf, commitmentTo } from './receipts.ts'
+import { checkReceiptOf, commitmentTo, type ReceiptOfCheck } from './receipts.ts'
 
 export interface MeterOptions {
   http: Http
@@ -59,7 +59,7 @@ export class Meter {
     try {
       const { bytes } = await this.#pay(encodeJson(body), { idempotencyKey, call: this.#options.http.send })
       const answer = JSON.parse(new TextDecoder().decode(bytes)) as InferAnswer
-      this.#check(answer, { commitment: commitmentTo(answer.outputs), max: this.#options.maxPerRequest })
+      this.#check(answer, { asked: body, commitment: commitmentTo(answer.outputs), max: this.#options.maxPerRequest })
       return answer
     } finally {
       this.#inFlight -= 1
@@ -79,7 +79,7 @@ export class Meter {
     const response = await this.#pay(encodeJson({ ...body, stream: true }), { idempotencyKey, call })
     return new InferenceStream(response, {
       topUp: (asked) => this.#topUp(asked, max),
-      check: (answer, commitment) => this.#check(answer, { commitment, max }),
+      check: (answer, commitment) => this.#check(answer, { asked: body, commitment, max }),
       refused: (error) => {
         this.#stopped ??= error
       },
@@ -207,17 +207,16 @@ export class Meter {
     await this.#session.call({ ...request, voucher: this.#voucher?.header ?? '' }, this.#options.http.send)
   }
 
-  #check(answer: Omit<InferAnswer, 'outputs'>, { commitment, max }: { commitment: (salt: string) => string; max: bigint }): void {
+  #check(answer: Omit<InferAnswer, 'outputs'>, agreed: Pick<ReceiptOfCheck, 'asked' | 'commitment' | 'max'>): void {
     const { escrow, config } = this.#options
     try {
       checkReceiptOf({
+        ...agreed,
         answer,
-        commitment,
         escrow,
         collector: config.collector,
         accountId: this.accountId,
         key: this.#session.key,
-        max,
       })
     } catch (error) {
       if (error instanceof GranaryError) this.#stopped = error

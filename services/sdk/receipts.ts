@@ -1,9 +1,11 @@
-import type { InferAnswer, ReceiptBody } from '../core/api.ts'
+import type { InferAnswer, InferBody, ReceiptBody } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, signerOf, structHashOf, type Verifier } from '../core/messages.ts'
 import { commitTensors, fromJsonTensor, type JsonTensor } from '../core/tensors.ts'
+import { strayOf } from './asked.ts'
 
 export interface ReceiptCheck {
+  asked: InferBody
   answer: InferAnswer
   escrow: Verifier
   collector: string
@@ -14,8 +16,8 @@ export interface ReceiptCheck {
 }
 
 /**
- * Refuses an answer whose receipt does not hold: outputs that differ from what the provider committed to, a charge above the
- * price or the agreement, a head that does not follow, a signature that is not the collector's.
+ * Refuses an answer whose receipt does not hold: another request than the one asked, outputs that differ from what the provider
+ * committed to, a charge above the price or the agreement, a head that does not follow, a signature that is not the collector's.
  */
 export function checkReceipt({ answer, ...check }: ReceiptCheck): void {
   checkReceiptOf({ ...check, answer, commitment: commitmentTo(answer.outputs) })
@@ -33,12 +35,14 @@ export interface ReceiptOfCheck extends Omit<ReceiptCheck, 'answer'> {
 }
 
 /** The same where the outputs came before their receipt. */
-export function checkReceiptOf({ answer, commitment, escrow, collector, accountId, key, max }: ReceiptOfCheck): void {
+export function checkReceiptOf({ asked, answer, commitment, escrow, collector, accountId, key, max }: ReceiptOfCheck): void {
   const { receipt } = answer
   const refuse = (why: string) => {
     throw wrongReceipt(answer.id, why)
   }
   if (receipt.accountId !== accountId || receipt.key !== key) refuse('it is for another account or key')
+  const stray = strayOf(answer, asked)
+  if (stray !== null) refuse(stray)
   if (commitment(receipt.outputSalt) !== receipt.job.outputCommitment)
     refuse('the outputs are not those that the provider signed')
   if (answer.modelId !== receipt.job.modelId) refuse('it is for another model')

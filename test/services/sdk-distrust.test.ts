@@ -1,21 +1,24 @@
 import { Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { accountIdOf, NO_USAGE } from '../../services/core/accounts.ts'
+import type { InferAnswer } from '../../services/core/api.ts'
 import { errorOfProblem } from '../../services/core/errors.ts'
 import { receiptsRoot } from '../../services/core/merkle.ts'
-import { digestOf } from '../../services/core/messages.ts'
+import { digestOf, digestOfStruct } from '../../services/core/messages.ts'
 import { headOf, type PublishedReceipt } from '../../services/core/published-batch.ts'
 import { x25519PublicKey } from '../../services/core/sessions.ts'
+import { commitTensors, textTensor } from '../../services/core/tensors.ts'
 import { type AccountReceipt, auditReceipts, type ReceiptsFile } from '../../services/sdk/audit.ts'
 import { type Http, type HttpRequest, openHttp } from '../../services/sdk/http.ts'
 import { Meter } from '../../services/sdk/meter.ts'
+import { checkReceipt } from '../../services/sdk/receipts.ts'
 import { openHttpServer } from './support/http-server.ts'
 
 const hex = (byte: string, bytes = 32) => `0x${byte.repeat(bytes)}`
 const escrow = { chainId: 1n, address: hex('e5', 20) }
 const token = hex('70', 20)
-const [provider, payer] = [new Wallet(hex('11')), new Wallet(hex('22'))]
-const collector = hex('c0', 20)
+const [provider, payer, seller] = [new Wallet(hex('11')), new Wallet(hex('22')), new Wallet(hex('33'))]
+const collector = seller.address.toLowerCase()
 const config = { payer: payer.address.toLowerCase(), collector, thawSeconds: 600, salt: NO_USAGE }
 const accountId = accountIdOf(config, { ...escrow, token })
 
@@ -61,6 +64,27 @@ describe('the SDK', () => {
     expect(ceilings).toEqual([100n])
   })
 
+  it.each([
+    ['another job', { jobId: hex('02') }],
+    ['another model', { modelId: hex('0b') }],
+    ['another purpose', { purpose: 0 }],
+    ['other inputs', { inputCommitment: hex('05') }],
+  ])('refuses a receipt, well signed, that is for %s', (what, changed) => {
+    const inputs = { text: ['how many'] }
+    const check = { escrow, collector, accountId, key: config.payer, max: 7n }
+    const asked = { model: hex('0a'), inputs }
+    const own = { inputCommitment: commitTensors([textTensor('text', inputs.text)], hex('5a')) }
+    expect(() => checkReceipt({ ...check, asked, answer: answerOf({ ...own }) })).not.toThrow()
+    expect(() => checkReceipt({ ...check, asked, answer: answerOf({ ...own, ...changed }) })).toThrow(`it is for ${what}`)
+  })
+
+  it('leaves inputs unchecked that only the manifest turns into tensors', () => {
+    const check = { escrow, collector, accountId, key: config.payer, max: 7n }
+    for (const value of [1.5, [1, 2], '12', { png: '' }]) {
+      expect(() => checkReceipt({ ...check, asked: { model: 'm', inputs: { value } }, answer: answerOf({}) })).not.toThrow()
+    }
+  })
+
   it('repeats a request whose refusal was cut off, and gives up one whose refusal never ends', async () => {
     let asked = 0
     await using server = await openHttpServer((_, reply) => {
@@ -74,6 +98,27 @@ describe('the SDK', () => {
     expect(asked).toBe(3)
   })
 })
+
+/** For request 01, with `changed` in the job that provider and collector sign. */
+function answerOf(changed: Record<string, string | number>): InferAnswer {
+  const { job, key, sequence, previousHead, providerSignature } = receiptAfter(null, hex('01'))
+  const receipt = { key, sequence, previousHead, charged: '7', providerSignature }
+  const changedJob = { ...job, outputCommitment: commitTensors([], hex('5b')), ...changed }
+  const head = headOf({ ...receipt, job: changedJob }, { accountId, key })
+  const collectorSignature = seller.signingKey.sign(digestOfStruct('InferenceEscrow', escrow, head)).serialized
+  return {
+    id: hex('01'),
+    model: 'm',
+    modelId: changedJob.modelId,
+    purpose: 'commercial-service',
+    outputs: [],
+    provider: job.provider,
+    units: '1',
+    unitPrice: '7',
+    charged: '7',
+    receipt: { ...receipt, accountId, job: changedJob, inputSalt: hex('5a'), outputSalt: hex('5b'), head, collectorSignature },
+  }
+}
 
 function receiptAfter(previous: AccountReceipt | null, jobId: string): AccountReceipt {
   const job = {

@@ -20,10 +20,11 @@ export function foreignClients(scene: () => Scene): void {
       const charged = async () => (await world.read<{ charged: bigint }>('InferenceEscrow', 'balance', house)).charged
       const before = await charged()
 
+      const asked = spam('win a prize now')
       const init = {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(spam('win a prize now')),
+        body: JSON.stringify(asked),
       }
       const response = await fetchAs(person.wallet)(`${gatewayUrl}/v1/infer`, init)
       const answer = (await response.json()) as InferAnswer
@@ -32,7 +33,7 @@ export function foreignClients(scene: () => Scene): void {
       expect(await world.provider.getTransactionReceipt(String(transaction))).toMatchObject({ status: 1 })
       expect(await world.balanceOf(person.address)).toBe(DOLLAR - SPAM_PRICE)
       const { collector } = facts
-      checkReceipt({ answer, escrow: escrowOf(facts), collector, accountId: house, key: collector, max: SPAM_PRICE })
+      checkReceipt({ asked, answer, escrow: escrowOf(facts), collector, accountId: house, key: collector, max: SPAM_PRICE })
       await until('the payment to settle', async () => (await charged()) === before + SPAM_PRICE, 60_000)
     })
   })
