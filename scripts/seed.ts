@@ -85,6 +85,8 @@ async function plant(world: World, { keys, onProgress }: SeedOptions): Promise<S
       unitPrice: prices[index] ?? 1000n,
     })),
   })
+  // Advances of x402 refunds.
+  await world.giveDollars({ name: 'collector', address: keys.collector.address }, DOLLAR)
   onProgress("depositing a developer's test dollars and making an API key")
   await world.giveDollars(developer, 100n * DOLLAR)
   const { accountId } = await developer.granary.account.deposit(100n * DOLLAR)

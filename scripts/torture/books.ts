@@ -26,7 +26,7 @@ export async function unfinished(databaseUrl: string): Promise<number> {
 export async function openPayments(databaseUrl: string): Promise<number> {
   const [row] = await ask<{ count: string }>(
     databaseUrl,
-    `SELECT count(*) FROM payments WHERE displaced OR state NOT IN ('RETURNED', 'CLOSED')`,
+    `SELECT count(*) FROM payments WHERE unplaced OR state NOT IN ('RETURNED', 'CLOSED')`,
   )
   return Number(row?.count)
 }

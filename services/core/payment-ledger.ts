@@ -1,4 +1,4 @@
-import type { SignedTransaction } from './chain-records.ts'
+import type { Head, SignedTransaction } from './chain-records.ts'
 import type { AccountConfig, RequestState } from './selling-ledger.ts'
 
 /**
@@ -69,10 +69,13 @@ export interface PaymentLedger {
   closePayments(router: string, least: bigint): Promise<number>
   /** Of which `least` or more may have to go back: released ones past `endedBefore`, voided ones, and final ones that cost less. */
   returnable(router: string, options: { endedBefore: number; least: bigint; limit: number }): Promise<Payment[]>
-  /** Those whose block a reorganisation has replaced since. */
-  displacedPayments(router: string, limit: number): Promise<Payment[]>
-  /** What became of a displaced one: the block that has it now; null when none has, and none will. */
-  placePayment(id: PaymentId, settled: { transaction: string; block: number } | null): Promise<void>
+  /** Of those settled or given back by block `upTo`, the ones not yet placed: just made, or thrown back by a reorganisation. */
+  unplacedPayments(router: string, options: { upTo: number; limit: number }): Promise<Payment[]>
+  /**
+   * It is in the mirrored chain that ends with `head`, and unplaced again when a reorganisation goes below that; nothing happens where
+   * one has gone below it meanwhile. Null: no block has it, and none will.
+   */
+  placePayment(id: PaymentId, placed: { transaction: string; head: Head } | null): Promise<void>
   /** From RETURNING on, no request can be made with it any more; false when it was not `from` any more. */
   movePayment(
     id: PaymentId,

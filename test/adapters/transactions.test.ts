@@ -8,6 +8,7 @@ const GWEI = 1_000_000_000n
 /** A node that holds a transaction of the next nonce which it does not count, and lets it go for `price`. */
 function nodeWith(price: bigint, now = () => 0) {
   const offers: bigint[] = []
+  const told: string[] = []
   const answers: Record<string, unknown> = {
     eth_getTransactionCount: '0x5',
     eth_getBlockByNumber: { baseFeePerGas: '0x0' },
@@ -20,6 +21,7 @@ function nodeWith(price: bigint, now = () => 0) {
       if (method === 'eth_estimateGas') return { ok: true, result: '0x5208' }
       if (method !== 'eth_sendRawTransaction') return { ok: method in answers, result: answers[method] ?? null, refusal: {} }
       const { maxFeePerGas } = Transaction.from(String(raw))
+      told.push(String(raw))
       offers.push(maxFeePerGas ?? 0n)
       if ((maxFeePerGas ?? 0n) >= price) return { ok: true, result: '0x' }
       return { ok: false, refusal: { message: 'replacement transaction underpriced', reverted: false } }
@@ -27,7 +29,7 @@ function nodeWith(price: bigint, now = () => 0) {
   }
   const codec = { addressOf: () => `0x${'0a'.repeat(20)}`, encode: () => '0x' }
   const sender = { rpc, codec, wallet: Wallet.createRandom(), chainId: 31_337n }
-  return { offers, answers, transactions: openTransactions(sender as never, now) }
+  return { offers, told, answers, transactions: openTransactions(sender as never, now) }
 }
 
 describe('a nonce that was lost', () => {
@@ -47,6 +49,25 @@ describe('a nonce that was lost', () => {
     counted = 9
     await sendAt(30_003)
     expect(nonces.at(-1)).toBe(9)
+  })
+})
+
+describe('what was sent', () => {
+  it('is told again up to the one that is waited for, without what a block has and what was replaced', async () => {
+    const { transactions, answers, told } = nodeWith(0n)
+    answers.eth_getTransactionByHash = {}
+    const [, second, third] = [
+      await transactions.dispatch(call),
+      await transactions.dispatch(call),
+      await transactions.dispatch(call),
+    ]
+    await transactions.dispatch(call)
+    const instead = await transactions.prepare(call, second)
+    await transactions.broadcast(instead)
+    answers.eth_getTransactionCount = '0x6'
+    told.length = 0
+    await transactions.retell(third)
+    expect(told).toEqual([instead.raw, third.raw])
   })
 })
 

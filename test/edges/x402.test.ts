@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { devChainMissing } from '../adapters/support/dev-chain.ts'
+import { advances } from './groups/x402-advance.ts'
 import { clients } from './groups/x402-clients.ts'
 import { forgeries } from './groups/x402-forgeries.ts'
 import { names } from './groups/x402-names.ts'
@@ -28,7 +29,7 @@ describe.skipIf(missing !== null)(`paying by x402${missing ? ` (skipped: ${missi
     await market?.[Symbol.asyncDispose]()
   })
 
-  for (const group of [clients, forgeries, paywall, races, names, silence, reorgs]) group(() => market)
+  for (const group of [clients, forgeries, paywall, races, names, silence, advances, reorgs]) group(() => market)
 
   it('has paid out of the house account what providers, authors and contributors got, to the unit', async () => {
     await market.untilSettled()

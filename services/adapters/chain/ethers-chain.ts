@@ -106,9 +106,10 @@ function chainOf(parts: Parts): Chain {
     outcome: (hash) => readOutcome(parts, hash),
     gasPrice: () => currentGasPrice(rpc),
     async submit(call, { confirmations = 1, timeoutMs = 60_000, signed } = {}) {
-      const transaction = await signing().dispatch(call, signed)
+      const transactions = signing()
+      const transaction = await transactions.dispatch(call, signed)
       log?.debug({ event: 'transaction.sent', contract: call.contract, method: call.method, hash: transaction.hash })
-      const outcome = await awaitOutcome({ parts, transaction, confirmations, timeoutMs })
+      const outcome = await awaitOutcome({ parts, transactions, transaction, confirmations, timeoutMs })
       if (!outcome.succeeded) throw await whyItFailed(parts, call, outcome)
       return outcome
     },
@@ -148,11 +149,12 @@ async function readOutcome({ rpc, codec }: Parts, hash: string): Promise<Transac
 
 async function awaitOutcome(wait: {
   parts: Parts
+  transactions: Transactions
   transaction: SignedTransaction
   confirmations: number
   timeoutMs: number
 }): Promise<TransactionOutcome> {
-  const { parts, transaction, confirmations, timeoutMs } = wait
+  const { parts, transactions, transaction, confirmations, timeoutMs } = wait
   const started = performance.now()
   let told = started
   while (performance.now() - started < timeoutMs) {
@@ -160,7 +162,7 @@ async function awaitOutcome(wait: {
     if (outcome && (confirmations <= 1 || (await depthOf(parts, outcome)) >= confirmations)) return outcome
     if (!outcome && performance.now() - told > REBROADCAST_MS) {
       told = performance.now()
-      await parts.rpc.ask('eth_sendRawTransaction', [transaction.raw]).catch(unlessUnavailable)
+      await transactions.retell(transaction).catch(unlessUnavailable)
     }
     await delay(POLL_MS)
   }

@@ -14,6 +14,9 @@ const MOST_RAISES = 12
 const LAG_MS = 30_000
 /** One that offers so much more than today's transactions and is not taken waits for something else than money. */
 const MOST_TIMES_TODAYS = 8n
+/** Sent transactions that may have to be told again, the last by nonce; and how many of them at a time. */
+const KEPT = 256
+const MOST_RETOLD = 16
 
 export interface Transactions {
   estimate(call: Call): Promise<bigint>
@@ -21,6 +24,8 @@ export interface Transactions {
   broadcast(transaction: SignedTransaction): Promise<void>
   /** prepare and broadcast, one at a time, so that two of one sender never take the same nonce; `signed` comes in between. */
   dispatch(call: Call, signed?: (transaction: SignedTransaction) => Promise<void>): Promise<SignedTransaction>
+  /** Sends again, as it is, what was sent here up to this one and no block has: behind a gap that a reorganisation left nothing is mined. */
+  retell(transaction: SignedTransaction): Promise<void>
 }
 
 interface Sender {
@@ -33,6 +38,7 @@ interface Sender {
 /** Signs for one sender: gas by estimate and margin, EIP-1559 fees for twice the current base fee, nonces in order. */
 export function openTransactions(sender: Sender, now = () => performance.now()): Transactions {
   let sent: SignedTransaction | null = null
+  const kept = new Map<number, SignedTransaction>()
   const nextNonce = openNonces(sender, now)
   let turn: Promise<unknown> = Promise.resolve()
 
@@ -47,12 +53,22 @@ export function openTransactions(sender: Sender, now = () => performance.now()):
     await send(sender, transaction)
     // One that is told again may be older than the last.
     if (sent === null || transaction.nonce >= sent.nonce) sent = transaction
+    kept.delete(transaction.nonce)
+    kept.set(transaction.nonce, transaction)
+    for (const oldest of kept.keys()) if (kept.size > KEPT) kept.delete(oldest)
   }
   return {
     estimate: (call) => estimate(sender, call),
     prepare: (call, replaces) => inTurn(() => prepare(call, replaces)),
     broadcast: (transaction) => inTurn(() => broadcast(transaction)),
     dispatch: (call, signed) => inTurn(() => dispatch(call, signed)),
+    async retell(transaction) {
+      const { rpc, wallet } = sender
+      const counted = Number(await rpc.send('eth_getTransactionCount', [wallet.address, 'latest']))
+      const before = [...kept.values()].filter(({ nonce }) => nonce >= counted && nonce < transaction.nonce)
+      const first = before.sort((left, right) => left.nonce - right.nonce).slice(0, MOST_RETOLD)
+      for (const { raw } of [...first, transaction]) await rpc.ask('eth_sendRawTransaction', [raw])
+    },
   }
 
   /** A node may hold another transaction of that nonce, which it did not count, as after a reorganisation: then this one offers more. */

@@ -47,7 +47,7 @@ export function openMirror({ query, transaction, prisma }: Database): MirrorLedg
         await claimMirror(under)
         await under('DELETE FROM chain_events WHERE block > $1', [to.number])
         await under('DELETE FROM blocks WHERE number > $1', [to.number])
-        await under('UPDATE payments SET displaced = true WHERE settled_block > $1', [to.number])
+        await under('UPDATE payments SET unplaced = true WHERE settled_block > $1', [to.number])
         await writeBlock(under, to)
         const { rows } = await under<Pick<MirrorRow, 'kind' | 'id'>>(
           'UPDATE mirrors SET stale = true WHERE block > $1 OR stale RETURNING kind, id',

@@ -1,7 +1,9 @@
+import type { Head } from '../../core/chain-records.ts'
 import type { NewPayment, Payment, PaymentId, PaymentLedger, PaymentState } from '../../core/payment-ledger.ts'
 import type { RequestState } from '../../core/selling-ledger.ts'
 import { learnAccount } from './accounts.ts'
 import type { Database, Query } from './database.ts'
+import { claimMirror } from './mirror.ts'
 
 interface PaymentRow {
   payer: string
@@ -84,17 +86,17 @@ export function openPayments(database: Database): PaymentLedger {
       return rows.map(paymentOf)
     },
 
-    async displacedPayments(router, limit) {
+    async unplacedPayments(router, { upTo, limit }) {
       const { rows } = await query<PaymentRow>(
-        `${PAYMENTS} WHERE p.router = $1 AND p.displaced ORDER BY p.settled_block LIMIT $2`,
-        [router, limit],
+        `${PAYMENTS} WHERE p.router = $1 AND p.unplaced AND p.settled_block <= $2 ORDER BY p.settled_block LIMIT $3`,
+        [router, upTo, limit],
       )
       return rows.map(paymentOf)
     },
   }
 }
 
-function openChanges({ query }: Database) {
+function openChanges({ query, transaction }: Database) {
   const change = async (set: string, { payer, nonce }: PaymentId, values: readonly unknown[] = []): Promise<boolean> => {
     const { rowCount } = await query(`UPDATE payments SET ${set} AND payer = $1 AND nonce = $2`, [payer, nonce, ...values])
     return rowCount === 1
@@ -109,13 +111,19 @@ function openChanges({ query }: Database) {
       await change(set, id, [raw, hash, nonce])
     },
     async paymentSettled(id: PaymentId, { transaction, block }: { transaction: string; block: number }) {
-      const set = `state = 'SETTLED', settled_in = $3, settled_block = $4 WHERE state IN ('RESERVED', 'SENT')`
+      const set = `state = 'SETTLED', settled_in = $3, settled_block = $4, unplaced = true WHERE state IN ('RESERVED', 'SENT')`
       await change(set, id, [transaction, block])
     },
-    async placePayment(id: PaymentId, settled: { transaction: string; block: number } | null) {
-      const set = 'displaced = false, settled_in = coalesce($3, settled_in), settled_block = $4 WHERE displaced'
-      await change(set, id, [settled?.transaction ?? null, settled?.block ?? null])
-    },
+    placePayment: ({ payer, nonce }: PaymentId, placed: { transaction: string; head: Head } | null) =>
+      transaction(async (under) => {
+        // No reorganisation comes in between.
+        await claimMirror(under)
+        await under(
+          `UPDATE payments SET unplaced = false, settled_in = coalesce($3, settled_in), settled_block = $4
+           WHERE payer = $1 AND nonce = $2 AND unplaced AND ($4::int IS NULL OR EXISTS (SELECT FROM blocks WHERE number = $4 AND hash = $5))`,
+          [payer, nonce, placed?.transaction ?? null, placed?.head.number ?? null, placed?.head.hash ?? null],
+        )
+      }),
     async paymentAnswered(id: PaymentId) {
       await change(`delivery = NULL WHERE state = 'SETTLED'`, id)
     },
@@ -123,8 +131,8 @@ function openChanges({ query }: Database) {
       await change(`state = 'RELEASED', delivery = NULL, reason = $3 WHERE state IN ('RESERVED', 'SENT')`, id, [reason])
     },
     movePayment(id: PaymentId, { from, to, settledIn, block }: Parameters<PaymentLedger['movePayment']>[1]) {
-      const set = `state = $3::payment_state, settled_in = coalesce($4, settled_in), settled_block = coalesce($5, settled_block)
-        WHERE state = $6::payment_state`
+      const set = `state = $3::payment_state, settled_in = coalesce($4, settled_in), settled_block = coalesce($5, settled_block),
+        unplaced = unplaced OR $5 IS NOT NULL WHERE state = $6::payment_state`
       return change(set, id, [to, settledIn ?? null, block ?? null, from])
     },
   }

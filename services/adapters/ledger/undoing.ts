@@ -71,6 +71,8 @@ export async function reopenBatch(query: Query, batchId: string): Promise<void> 
      ON CONFLICT (request_id) DO UPDATE SET batch_id = excluded.batch_id`,
     [batchId, requestIds],
   )
+  // What a payer got back, or not, was for how the batch ended: that is decided again with it.
+  await query(`UPDATE payments SET state = 'SETTLED' WHERE request_id = ANY($1) AND state = 'RETURNED'`, [requestIds])
   // Another transaction than the stored one may have executed the batch: what waits is what is stored.
   const hash = batch.raw === null ? null : keccak256(batch.raw)
   await query(

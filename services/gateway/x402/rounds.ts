@@ -1,7 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Head } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { digestOf } from '../../core/messages.ts'
 import type { Payment } from '../../core/payment-ledger.ts'
+import { advance, balanceOf } from './advance.ts'
 import { conclude, release } from './conclude.ts'
 import { type ExactDesk, idOf } from './desk.ts'
 import { isUsed, lookUp, type Settlement, settle, type Till, whatUsed } from './settlement.ts'
@@ -43,17 +45,20 @@ export async function round(options: Rounds): Promise<void> {
     await guarded(desk, payment, () => resume(desk, payment))
   }
   const { router } = desk.house.rail
-  for (const payment of await shop.ledger.displacedPayments(router, AT_ONCE))
-    await guarded(desk, payment, () => placeAgain(options, payment))
+  const mirrored = await shop.ledger.cursor()
+  if (mirrored !== null) {
+    for (const payment of await shop.ledger.unplacedPayments(router, { upTo: mirrored.number, limit: AT_ONCE }))
+      await guarded(desk, payment, () => place(options, payment, mirrored))
+  }
   const { timestamp } = await desk.till.chain.head()
   const { minRefund } = options
   await shop.ledger.closePayments(router, minRefund)
-  const returnable = { endedBefore: timestamp - ENDED_SECONDS, least: minRefund, limit: AT_ONCE }
-  const payments = await shop.ledger.returnable(router, returnable)
+  const endedBefore = timestamp - ENDED_SECONDS
+  const payments = await shop.ledger.returnable(router, { endedBefore, least: minRefund, limit: AT_ONCE })
   const owed = payments.reduce((sum, payment) => (payment.state === 'RELEASED' ? sum : sum + refundOf(payment)), 0n)
   // First what is earned: a refund can then only take what is not.
   await sweep(options, owed)
-  for (const payment of payments) await guarded(desk, payment, () => giveBack(desk, payment))
+  for (const payment of payments) await guarded(desk, payment, () => giveBack(desk, payment, endedBefore))
 }
 
 /** One payment's trouble is not the others'. */
@@ -99,28 +104,38 @@ async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlem
   return found
 }
 
-/** A reorganisation may have dropped the transaction that moved it, or only have moved that to another block. */
-async function placeAgain({ desk, minRefund }: Rounds, payment: Payment): Promise<void> {
+/**
+ * What is in a block that the mirror has is in its place: a reorganisation that takes it back shows there. What is not, may have to
+ * be sent again, or given back again.
+ */
+async function place({ desk, minRefund }: Rounds, payment: Payment, head: Head): Promise<void> {
   const { shop, till } = desk
-  const settlement = await settleAgain(desk, payment)
-  if (settlement.outcome === 'unsent' || settlement.outcome === 'unknown') return
+  const { payer, nonce, value } = payment
+  const settlement = (await isUsed(till.chain, payment, head.number))
+    ? await whatUsed(till.chain, payment)
+    : await comeAgain(desk, payment)
   if (settlement.outcome === 'refused') {
-    const { payer, nonce, value } = payment
     shop.log.error({ event: 'payment.lost', payer, nonce, value: value.toString(), why: settlement.why })
     return shop.ledger.placePayment(payment, null)
   }
+  if (settlement.outcome !== 'settled') return
   const isGivenBack = payment.state === 'RETURNED' && refundOf(payment) >= minRefund
-  if (isGivenBack && (await refundedOf(till, payment)) === 0n)
+  if (isGivenBack && (await refundedOf(till, payment, head.number)) === 0n) {
+    // In a later block.
+    if ((await refundedOf(till, payment)) > 0n) return
     await shop.ledger.movePayment(payment, { from: 'RETURNED', to: 'RETURNING' })
-  await shop.ledger.placePayment(payment, settlement)
+  }
+  await shop.ledger.placePayment(payment, { transaction: settlement.transaction, head })
 }
 
-async function settleAgain({ till }: ExactDesk, payment: Payment): Promise<Settlement> {
-  if (await isUsed(till.chain, payment)) return whatUsed(till.chain, payment)
+/** It is placed once the mirror has the block that it comes with. */
+async function comeAgain({ till }: ExactDesk, payment: Payment): Promise<Exclude<Settlement, { outcome: 'settled' }>> {
+  if (await isUsed(till.chain, payment)) return { outcome: 'unknown' }
   const { timestamp } = await till.chain.head()
   if (timestamp >= payment.validBefore)
     return { outcome: 'refused', why: 'Its block was dropped, and the authorization has ended.' }
-  return settle(till, payment)
+  const settlement = await settle(till, payment)
+  return settlement.outcome === 'settled' ? { outcome: 'unknown' } : settlement
 }
 
 /**
@@ -134,7 +149,7 @@ async function sweep({ desk, minSweep }: Rounds, owed: bigint): Promise<void> {
   const earned = (await shop.ledger.standing(house.accountId, house.key))?.accountCharged ?? 0n
   const swept = BigInt(String(await till.chain.read({ contract: 'X402Router', method: 'swept', args: [] })))
   if (earned - swept < minSweep) return
-  const held = BigInt(String(await till.chain.read({ contract: 'Token', method: 'balanceOf', args: [router] })))
+  const held = await balanceOf(till.chain, router)
   const missing = earned - swept + owed - held
   const total = missing > 0n ? earned - missing : earned
   if (total - swept < minSweep) return
@@ -150,26 +165,35 @@ function refundOf({ value, requestState, charged }: Payment): bigint {
 }
 
 /** Once it is RETURNING, no request can be made with the payment any more; then the money leaves, once. */
-async function giveBack(desk: ExactDesk, payment: Payment): Promise<void> {
+async function giveBack(desk: ExactDesk, payment: Payment, endedBefore: number): Promise<void> {
   const { shop, till } = desk
   const { ledger } = shop
-  if (payment.state === 'RELEASED') {
-    const used = (await isUsed(till.chain, payment)) ? await whatUsed(till.chain, payment) : null
-    if (used?.outcome === 'unknown') return
-    const came =
-      used?.outcome === 'settled' ? { to: 'RETURNING' as const, settledIn: used.transaction } : { to: 'CLOSED' as const }
-    if (!(await ledger.movePayment(payment, { from: 'RELEASED', ...came })) || came.to === 'CLOSED') return
+  const { state } = payment
+  const isHere = await isUsed(till.chain, payment)
+  // Never taken, or taken back by a reorganisation: as long as it is valid it may yet come.
+  if (!isHere) {
+    if (payment.validBefore < endedBefore) await ledger.movePayment(payment, { from: state, to: 'CLOSED' })
+    return
   }
-  if (payment.state === 'SETTLED' && !(await ledger.movePayment(payment, { from: 'SETTLED', to: 'RETURNING' }))) return
+  if (state === 'RELEASED') {
+    const used = await whatUsed(till.chain, payment)
+    if (used.outcome === 'unknown') return
+    const came =
+      used.outcome === 'settled' ? { to: 'RETURNING' as const, settledIn: used.transaction } : { to: 'CLOSED' as const }
+    if (!(await ledger.movePayment(payment, { from: state, ...came })) || came.to === 'CLOSED') return
+  }
+  if (state === 'SETTLED' && !(await ledger.movePayment(payment, { from: state, to: 'RETURNING' }))) return
   const sent = await refund(desk, payment)
   await ledger.movePayment(payment, { from: 'RETURNING', to: 'RETURNED', ...(sent && { block: sent.block }) })
 }
 
 /** Null when it was given back before, or nothing is left of it. */
-async function refund({ shop, till, house }: ExactDesk, payment: Payment): Promise<{ block: number } | null> {
+async function refund(desk: ExactDesk, payment: Payment): Promise<{ block: number } | null> {
+  const { shop, till, house } = desk
   const { payer: from, nonce, value, validAfter, validBefore, signature } = payment
   const amount = refundOf(payment)
   if (amount === 0n || (await refundedOf(till, payment)) > 0n) return null
+  await advance(desk, payment, amount)
   const ours = house.signer.signingKey.sign(digestOf('X402Router', 'Refund', house.router, { from, nonce, amount })).serialized
   const args = [{ from, value, validAfter, validBefore, nonce }, amount, signature, ours]
   const { hash, block } = await till.chain.submit({ contract: 'X402Router', method: 'refund', args })
@@ -177,6 +201,6 @@ async function refund({ shop, till, house }: ExactDesk, payment: Payment): Promi
   return { block }
 }
 
-async function refundedOf({ chain }: Till, { payer, nonce }: Payment): Promise<bigint> {
-  return BigInt(String(await chain.read({ contract: 'X402Router', method: 'refunded', args: [payer, nonce] })))
+async function refundedOf({ chain }: Till, { payer, nonce }: Payment, block?: number): Promise<bigint> {
+  return BigInt(String(await chain.read({ contract: 'X402Router', method: 'refunded', args: [payer, nonce] }, block)))
 }

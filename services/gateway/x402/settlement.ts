@@ -73,8 +73,13 @@ export async function lookUp(
   }
 }
 
-export async function isUsed(chain: Chain, { payer, nonce }: Pick<NewPayment, 'payer' | 'nonce'>): Promise<boolean> {
-  return (await chain.read({ contract: 'Token', method: 'authorizationState', args: [payer, nonce] })) === true
+/** At the latest block, or at this one. */
+export async function isUsed(
+  chain: Chain,
+  { payer, nonce }: Pick<NewPayment, 'payer' | 'nonce'>,
+  block?: number,
+): Promise<boolean> {
+  return (await chain.read({ contract: 'Token', method: 'authorizationState', args: [payer, nonce] }, block)) === true
 }
 
 /** The token says only that a nonce was used: its events say by what, looked for from the head backwards. */

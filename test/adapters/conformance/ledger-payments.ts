@@ -121,7 +121,29 @@ export function ledgerPayments(opened: () => OpenLedger): void {
       expect(await earned(opened().ledger, account)).toBe(17n)
     })
 
-    it('whose block a reorganisation has replaced are named until their place is known', async () => {
+    it('that were done with a batch are not when it is taken back, so that what it voids in the end goes back', async () => {
+      const { ledger } = opened()
+      const account = await openHouse(ledger)
+      const router = account.config.payer
+      const options = { endedBefore: 1500, least: 1n, limit: 10 }
+      const one = payment({ router })
+      await paidFor(ledger, { account, one, charged: 10n })
+      await fund(ledger, account, { deposit: 17n, cap: 10n ** 20n })
+      const draft = await draftAll(ledger, account.config.collector)
+      await ledger.closeBatch(closeAs(draft))
+      expect(await ledger.closePayments(router, 1n)).toBe(1)
+
+      await ledger.reopenBatch(draft.batchId)
+      expect(await ledger.returnable(router, options)).toEqual([])
+      const skipped = { ...closeAs(draft, () => false), skippedRows: [{ row: 0, reason: 'Unfunded' }] }
+      expect(await ledger.closeBatch(skipped)).toMatchObject({ voided: 1 })
+      expect(await ledger.closePayments(router, 1n)).toBe(0)
+      expect(await ledger.returnable(router, options)).toMatchObject([
+        { nonce: one.nonce, state: 'SETTLED', requestState: 'VOIDED', value: 10n },
+      ])
+    })
+
+    it('have no place until the mirror has their block, and lose it with that', async () => {
       const { ledger } = opened()
       const router = hex(20)
       const head = headAfter(await ledger.cursor())
@@ -132,18 +154,27 @@ export function ledgerPayments(opened: () => OpenLedger): void {
       for (const one of [late, back]) await ledger.paymentSettled(one, { transaction: hex(32), block: head.number + 1 })
       for (const [from, to] of [['SETTLED', 'RETURNING'] as const, ['RETURNING', 'RETURNED'] as const])
         await ledger.movePayment(back, { from, to, block: head.number + 2 })
-      const displaced = async () => (await ledger.displacedPayments(router, 10)).map(({ nonce }) => nonce)
-      expect(await displaced()).toEqual([])
-      await ledger.rollback(head)
-      expect(await displaced()).toEqual([late.nonce, back.nonce])
-      expect(await ledger.displacedPayments(hex(20), 10)).toEqual([])
-      const moved = { transaction: hex(32), block: head.number + 5 }
-      await ledger.placePayment(late, moved)
+      const unplaced = async (upTo: number) =>
+        (await ledger.unplacedPayments(router, { upTo, limit: 10 })).map(({ nonce }) => nonce)
+      expect(await unplaced(head.number - 1)).toEqual([])
+      expect(await unplaced(head.number)).toEqual([early.nonce])
+      expect(await unplaced(head.number + 2)).toEqual([early.nonce, late.nonce, back.nonce])
+      expect(await ledger.unplacedPayments(hex(20), { upTo: head.number + 2, limit: 10 })).toEqual([])
+
+      const transaction = hex(32)
+      await ledger.placePayment(early, { transaction, head })
+      expect((await ledger.payment(early))?.settledIn).toBe(transaction)
+      const next = headAfter(head)
+      await ledger.apply({ head: next, events: [], mirrors: [] })
       await ledger.placePayment(back, null)
-      expect(await displaced()).toEqual([])
-      expect((await ledger.payment(late))?.settledIn).toBe(moved.transaction)
+      await ledger.placePayment(late, { transaction, head: { ...next, hash: hex(32) } })
+      expect(await unplaced(next.number)).toEqual([late.nonce])
+      await ledger.placePayment(late, { transaction, head: next })
+      expect(await unplaced(next.number)).toEqual([])
       await ledger.rollback(head)
-      expect(await displaced()).toEqual([late.nonce])
+      expect(await unplaced(next.number)).toEqual([late.nonce])
+      await ledger.placePayment(late, { transaction, head: next })
+      expect(await unplaced(next.number)).toEqual([late.nonce])
     })
 
     it('have earned nothing for a voided request, all of which may go back', async () => {
