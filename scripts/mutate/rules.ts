@@ -86,15 +86,21 @@ const assignOtherwise: Rule = ({ node, path, text }) => {
   const other = ARITHMETIC[operator]
   const [left, right] = [child(node, 'leftHandSide'), child(node, 'rightHandSide')]
   if (node.nodeType !== 'Assignment' || other === undefined || left === null || right === null) return []
-  if (path.at(-1)?.nodeType !== 'ExpressionStatement') return []
+  const around = path.at(-1)
+  if (around?.nodeType !== 'ExpressionStatement' || isLoopStep(around, path.slice(0, -1))) return []
   return [statement('swap-arithmetic', node, `${text(rangeOf(left))} ${other}= ${text(rangeOf(right))};`)]
 }
 
-/** The loop head's own step stays: without it a loop has no end. */
+/** In a loop's head: it is no statement of its own, and without it, or backwards, the loop has no end. */
+function isLoopStep(node: Node, path: readonly Node[]): boolean {
+  const parent = path.at(-1)
+  return parent?.nodeType === 'ForStatement' && parent.body !== node
+}
+
 const dropStatement: Rule = ({ node, path, text, trees }) => {
   if (node.nodeType !== 'ExpressionStatement') return []
-  const [parent, inner] = [path.at(-1), child(node, 'expression')]
-  if (inner === null || (parent?.nodeType === 'ForStatement' && parent.body !== node)) return []
+  const inner = child(node, 'expression')
+  if (inner === null || isLoopStep(node, path)) return []
   if (inner.nodeType === 'FunctionCall') {
     if (isCallOf(inner, 'require') || isCallOf(inner, 'revert')) return []
     return [statement('drop-call', node, '')]

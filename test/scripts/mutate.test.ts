@@ -95,6 +95,19 @@ describe('the mutants of a contract', () => {
     ])
   })
 
+  it('leave the step in a loop’s head alone, which is no statement of its own', () => {
+    const stepped = PURSE.replace('held += amount;', 'for (uint256 step; step < amount; step += 2) held += 2;')
+    const put = listMutants(corpusOf(stepped), []).filter(({ where }) => where === 'Purse.put')
+    expect(put.map(({ rule, before }) => `${rule}: ${before}`).sort()).toEqual([
+      'drop-write: held += 2',
+      'move-boundary: step < amount',
+      'move-number: 2',
+      'move-number: 2',
+      'swap-arithmetic: held += 2',
+      'swap-comparison: step < amount',
+    ])
+  })
+
   it('keep their ids when lines move, and have one each', () => {
     const before = listMutants(corpusOf(PURSE), []).map(({ id }) => id)
     const moved = PURSE.replace(
