@@ -45,6 +45,10 @@ describe('a nonce that was lost', () => {
     }
     for (const time of [0, 1, 9_000, 30_001, 30_002]) await sendAt(time)
     expect(nonces).toEqual([5, 6, 7, 8, 5])
+    // Where the next is missing too, that is known already.
+    counted = 6
+    await sendAt(30_002)
+    expect(nonces.at(-1)).toBe(6)
     // The pool's later ones follow it.
     counted = 9
     await sendAt(30_003)
@@ -53,6 +57,14 @@ describe('a nonce that was lost', () => {
 })
 
 describe('what was sent', () => {
+  it('by an earlier process, and is told again, says nothing of the nonces before it', async () => {
+    const [{ transactions, answers }, earlier] = [nodeWith(0n), nodeWith(0n)]
+    answers.eth_getTransactionByHash = {}
+    earlier.answers.eth_getTransactionCount = '0x9'
+    await transactions.broadcast(await earlier.transactions.prepare(call))
+    expect((await transactions.dispatch(call)).nonce).toBe(5)
+  })
+
   it('is told again up to the one that is waited for, without what a block has and what was replaced', async () => {
     const { transactions, answers, told } = nodeWith(0n)
     answers.eth_getTransactionByHash = {}

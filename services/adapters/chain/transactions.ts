@@ -37,7 +37,9 @@ interface Sender {
 
 /** Signs for one sender: gas by estimate and margin, EIP-1559 fees for twice the current base fee, nonces in order. */
 export function openTransactions(sender: Sender, now = () => performance.now()): Transactions {
+  // The last that was made and sent here: one that is only told again says nothing of the nonces before it.
   let sent: SignedTransaction | null = null
+  const unsent = new Set<string>()
   const kept = new Map<number, SignedTransaction>()
   const nextNonce = openNonces(sender, now)
   let turn: Promise<unknown> = Promise.resolve()
@@ -47,12 +49,15 @@ export function openTransactions(sender: Sender, now = () => performance.now()):
     turn = result.catch(() => undefined)
     return result
   }
-  const prepare = async (call: Call, replaces?: SignedTransaction) =>
-    sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sent)), replaces })
+  const prepare = async (call: Call, replaces?: SignedTransaction) => {
+    const transaction = await sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sent)), replaces })
+    unsent.add(transaction.hash)
+    for (const oldest of unsent) if (unsent.size > KEPT) unsent.delete(oldest)
+    return transaction
+  }
   const broadcast = async (transaction: SignedTransaction) => {
     await send(sender, transaction)
-    // One that is told again may be older than the last.
-    if (sent === null || transaction.nonce >= sent.nonce) sent = transaction
+    if (unsent.delete(transaction.hash) && (sent === null || transaction.nonce >= sent.nonce)) sent = transaction
     kept.delete(transaction.nonce)
     kept.set(transaction.nonce, transaction)
     for (const oldest of kept.keys()) if (kept.size > KEPT) kept.delete(oldest)
@@ -103,7 +108,10 @@ function openNonces({ rpc, wallet }: Sender, now: () => number): (sent: SignedTr
       return counted
     }
     if (stuck?.at !== counted) stuck = { at: counted, since: now() }
-    return now() - stuck.since > LAG_MS ? counted : sent.nonce + 1
+    if (now() - stuck.since <= LAG_MS) return sent.nonce + 1
+    // The next one may be missing as well.
+    stuck.at = counted + 1
+    return counted
   }
 }
 
