@@ -52,7 +52,8 @@ function countVitest(report: VitestReport, code: number): Counts {
     const file = relative(root, name)
     const failed = assertionResults.filter((test) => test.status === 'failed')
     failures.push(...failed.map((test) => `${file}: ${test.fullName}: ${test.failureMessages?.[0] ?? ''}`))
-    if (status === 'failed' && failed.length === 0) failures.push(`${file}: ${message ?? 'did not load'}`)
+    if (status === 'failed' && failed.length === 0)
+      failures.push(`${file}: ${message || 'failed outside of its tests, as said above'}`)
     for (const test of assertionResults) if (test.status === 'pending') say(`skipped: ${test.fullName}`)
   }
   // An error outside of any test (an unhandled rejection) fails the run without failing a test.

@@ -15,7 +15,8 @@ export function strayOf({ id, model, modelId, purpose, receipt }: Omit<InferAnsw
   const bit = (purposeNames as readonly string[]).indexOf(wanted)
   // Governance may have added purposes since this list was written.
   if (purpose !== wanted || (bit >= 0 && job.purpose !== bit)) return 'it is for another purpose'
-  const inputs = tensorsOf(asked.inputs)
+  // As they went: JSON knows no minus zero.
+  const inputs = tensorsOf(JSON.parse(JSON.stringify(asked.inputs)))
   if (inputs && commitTensors(inputs, inputSalt) !== job.inputCommitment) return 'it is for other inputs'
   return null
 }

@@ -17,7 +17,7 @@ import { startKuboRpcServer } from './support/kubo-rpc-server.ts'
 const LIMITS = { maxBytes: 1 << 26, timeoutMs: 10_000 }
 
 const scratched: string[] = []
-afterAll(() => Promise.all(scratched.map((dir) => rm(dir, { recursive: true, force: true }))))
+afterAll(() => Promise.all(scratched.map((dir) => rm(dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }))))
 
 async function scratch(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'granary-store-'))

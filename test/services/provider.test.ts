@@ -110,7 +110,7 @@ describe("a provider's worker", () => {
   })
   afterEach(() => world.close())
   // libp2p still writes what it knows of peers just after it has stopped.
-  afterAll(() => Promise.all(folders.map((dir) => rm(dir, { recursive: true, force: true }))))
+  afterAll(() => Promise.all(folders.map((dir) => rm(dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }))))
 
   it('waits for its operator, serves what is offered, and signs what the gateway asked for', async () => {
     const modelId = await world.publish()

@@ -7,7 +7,7 @@ import { receiptsRoot } from '../../services/core/merkle.ts'
 import { digestOf, digestOfStruct } from '../../services/core/messages.ts'
 import { headOf, type PublishedReceipt } from '../../services/core/published-batch.ts'
 import { x25519PublicKey } from '../../services/core/sessions.ts'
-import { commitTensors, textTensor } from '../../services/core/tensors.ts'
+import { commitTensors, floatTensor, textTensor } from '../../services/core/tensors.ts'
 import { type AccountReceipt, auditReceipts, type ReceiptsFile } from '../../services/sdk/audit.ts'
 import { type Http, type HttpRequest, openHttp } from '../../services/sdk/http.ts'
 import { Meter } from '../../services/sdk/meter.ts'
@@ -76,6 +76,16 @@ describe('the SDK', () => {
     const own = { inputCommitment: commitTensors([textTensor('text', inputs.text)], hex('5a')) }
     expect(() => checkReceipt({ ...check, asked, answer: answerOf({ ...own }) })).not.toThrow()
     expect(() => checkReceipt({ ...check, asked, answer: answerOf({ ...own, ...changed }) })).toThrow(`it is for ${what}`)
+  })
+
+  it('holds tensors against a receipt as they went over the wire', () => {
+    const check = { escrow, collector, accountId, key: config.payer, max: 7n }
+    const inputs = [{ name: 'x', datatype: 'FP32' as const, shape: [2], data: [-0, 1] }]
+    const inputCommitment = commitTensors([floatTensor('x', new Float32Array([0, 1]), [2])], hex('5a'))
+    expect(() => checkReceipt({ ...check, asked: { model: 'm', inputs }, answer: answerOf({ inputCommitment }) })).not.toThrow()
+    const others = [{ ...inputs[0], data: [0, 2] }] as typeof inputs
+    const answer = answerOf({ inputCommitment })
+    expect(() => checkReceipt({ ...check, asked: { model: 'm', inputs: others }, answer })).toThrow('other inputs')
   })
 
   it('leaves inputs unchecked that only the manifest turns into tensors', () => {
