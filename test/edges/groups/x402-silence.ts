@@ -92,11 +92,14 @@ export function lost(chain: Chain, { sends = true } = {}): Chain['submit'] {
   }
 }
 
-/** The look after the settlement gets no answer. */
+/** The look after the settlement gets no answer; rounds look at other payments meanwhile. */
 export function silentOnce({ read }: Chain): Chain['read'] {
-  let asked = 0
+  const asked = new Set<unknown>()
   return (call, block) => {
-    if (call.method === 'authorizationState') asked += 1
-    return call.method === 'authorizationState' && asked > 1 ? Promise.reject(unavailable()) : read(call, block)
+    if (call.method !== 'authorizationState') return read(call, block)
+    const [, nonce] = call.args
+    if (asked.has(nonce)) return Promise.reject(unavailable())
+    asked.add(nonce)
+    return read(call, block)
   }
 }
