@@ -1,6 +1,7 @@
 import { Wallet } from 'ethers'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { GranaryError } from '../../services/core/errors.ts'
 import type { Payment } from '../../services/core/payment-ledger.ts'
 import { round } from '../../services/gateway/x402/rounds.ts'
 import { silent } from './support/marketplace.ts'
@@ -19,7 +20,8 @@ async function roundOf({ chain, ledger }: { chain: object; ledger: object }): Pr
   const rail = { router, token: { ...verifier, name: 'Test', version: '1' } }
   const house = { rail, accountId: '0x', key: signer.address, signer, router: verifier }
   const shop = { ledger: books, owner: 'x402:first', log: silent }
-  const desk = { shop, till: { chain, ledger: books, log: silent }, house, live: new Set() }
+  const deliveries = { open: () => ({}) }
+  const desk = { shop, till: { chain, ledger: books, log: silent }, house, deliveries, live: new Set() }
   await round({ desk: desk as never, minSweep: MIN_SWEEP, minRefund: 1n })
 }
 
@@ -192,6 +194,30 @@ describe('a round of the x402 rail', () => {
     expect(await roundOver({ ...settled, now: VALID_BEFORE }, 'unplaced')).toEqual(['lost'])
     expect(await roundOver(returned, 'unplaced')).toEqual(['RETURNING', 'by block 6'])
     expect(await roundOver({ ...returned, refunded: 10n }, 'unplaced')).toEqual(['by block 6'])
+  })
+
+  it.each([
+    ['NonceUsed', ['transferWithAuthorization']],
+    ['NonceTaken', []],
+  ])('sends a payment anew when its transaction is refused for %s: %j', async (error, expected) => {
+    const did: string[] = []
+    const authorization = { nonce: `0x${'01'.repeat(32)}`, value: 10n, validAfter: 0, validBefore: VALID_BEFORE }
+    const payment = {
+      ...{ ...authorization, payer: router, router, signature: `0x${'11'.repeat(64)}1b`, settledIn: null },
+      ...{ state: 'SENT', delivery: new Uint8Array(1), transaction: { raw: '0x', hash: '0xef', nonce: 3 } },
+    }
+    const chain = {
+      head: async () => ({ timestamp: VALID_BEFORE - 1, number: 9 }),
+      read: async ({ method }: { method: string }) => (method === 'authorizationState' ? false : 0n),
+      outcome: async () => null,
+      broadcast: () => Promise.reject(new GranaryError('chain.reverted', 'refused', { error })),
+      async submit({ method }: { method: string }) {
+        did.push(method)
+        throw new GranaryError('chain.unavailable', 'no answer')
+      },
+    }
+    await roundOf({ chain, ledger: { openPayments: async () => [payment] } })
+    expect(did).toEqual(expected)
   })
 
   it('waits for the mirror where the chain has more than that', async () => {

@@ -99,8 +99,13 @@ async function outcomeOf({ till }: ExactDesk, payment: Payment): Promise<Settlem
   const { timestamp } = await chain.head()
   if (timestamp > payment.validBefore + ENDED_SECONDS && !(await isUsed(chain, payment)))
     return { outcome: 'refused', why: 'The authorization has ended before a block took it.' }
-  // A node may have forgotten it.
-  await chain.broadcast(transaction).catch(() => undefined)
+  try {
+    // A node may have forgotten it.
+    await chain.broadcast(transaction)
+  } catch (error) {
+    // Another one has taken its nonce, as after a reorganisation: no block will have it.
+    if (error instanceof GranaryError && error.evidence.error === 'NonceUsed') return settle(till, payment)
+  }
   return found
 }
 
