@@ -11,7 +11,7 @@ import { correctSpending } from './limits.ts'
 const retriable = new Set(['Stale', 'OverCeiling', 'OverCap'])
 const terminal = new Set(['Unsigned', 'Unfunded', 'KeyEnded'])
 
-type BatchedRequest = Omit<Candidate, 'head'> & { batch_id: string | null }
+type BatchedRequest = Omit<Candidate, 'head'> & { batch_id: string | null; house: boolean }
 type Fate = { state: 'FINAL' | 'COMMITTED' | 'VOIDED'; reason: string | null }
 type Judged = BatchedRequest & Fate
 
@@ -53,8 +53,8 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
  */
 async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<Judged[]> {
   const { rows } = await query<BatchedRequest>(
-    `SELECT request_id, account_id, key, model_id, provider, purpose, charged, served_at, batch_id
-     FROM unsettled WHERE request_id = ANY($1) ORDER BY account_id, sequence`,
+    `SELECT u.request_id, u.account_id, u.key, u.model_id, u.provider, u.purpose, u.charged, u.served_at, u.batch_id, a.house
+     FROM unsettled u JOIN accounts a USING (account_id) WHERE u.request_id = ANY($1) ORDER BY u.account_id, u.sequence`,
     [textArray(requestsOf(batch))],
   )
   const rowOf = new Map(batch.rows.flatMap((row, index) => row.requestIds.map((requestId) => [requestId, index] as const)))
@@ -67,18 +67,26 @@ async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; out
     const laneRefused = skip === 'LaneRefused' || (lane !== undefined && refused.has(lane))
     const servedAt = Number(request.served_at)
     const isLast = servedAt >= (batch.lanes[lane ?? -1]?.lastServedAt ?? Number.POSITIVE_INFINITY)
-    return { ...request, ...fateOf({ skip, laneRefused, isPast: isLast || servedAt < (outcome.expiredBefore ?? 0) }) }
+    const isPast = isLast || servedAt < (outcome.expiredBefore ?? 0)
+    return { ...request, ...fateOf({ skip, laneRefused, isPast, house: request.house }) }
   })
   return judged.filter(({ batch_id, state }) => batch_id === batch.batch_id || state === 'FINAL')
 }
 
+interface Verdict {
+  skip: string | undefined
+  laneRefused: boolean
+  isPast: boolean
+  house: boolean
+}
+
 /**
  * A lane is judged by its latest job: that one can't be credited again, nor what has become too old; the earlier ones may
- * pass in a lane that ends sooner.
+ * pass in a lane that ends sooner. A house account without money waits for its next sweep.
  */
-function fateOf({ skip, laneRefused, isPast }: { skip: string | undefined; laneRefused: boolean; isPast: boolean }): Fate {
+function fateOf({ skip, laneRefused, isPast, house }: Verdict): Fate {
   if (skip !== undefined && skip !== 'LaneRefused') {
-    if (retriable.has(skip)) return { state: 'COMMITTED', reason: skip }
+    if (retriable.has(skip) || (house && skip === 'Unfunded')) return { state: 'COMMITTED', reason: skip }
     if (terminal.has(skip)) return { state: 'VOIDED', reason: skip }
     throw new GranaryError('internal', `The contract skipped a row for an unknown reason: ${skip}.`)
   }

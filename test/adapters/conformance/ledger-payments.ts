@@ -135,12 +135,28 @@ export function ledgerPayments(opened: () => OpenLedger): void {
 
       await ledger.reopenBatch(draft.batchId)
       expect(await ledger.returnable(router, options)).toEqual([])
-      const skipped = { ...closeAs(draft, () => false), skippedRows: [{ row: 0, reason: 'Unfunded' }] }
+      const skipped = { ...closeAs(draft, () => false), skippedRows: [{ row: 0, reason: 'KeyEnded' }] }
       expect(await ledger.closeBatch(skipped)).toMatchObject({ voided: 1 })
       expect(await ledger.closePayments(router, 1n)).toBe(0)
       expect(await ledger.returnable(router, options)).toMatchObject([
         { nonce: one.nonce, state: 'SETTLED', requestState: 'VOIDED', value: 10n },
       ])
+    })
+
+    it('whose sweep a reorganisation took back are settled after the next one', async () => {
+      const { ledger } = opened()
+      const account = await openHouse(ledger)
+      const { collector, payer: router } = account.config
+      await paidFor(ledger, { account, one: payment({ router }), charged: 10n })
+      await fund(ledger, account, { deposit: 17n, cap: 10n ** 20n })
+      const first = await draftAll(ledger, collector)
+      const skipped = { ...closeAs(first, () => false), skippedRows: [{ row: 0, reason: 'Unfunded' }] }
+      expect(await ledger.closeBatch(skipped)).toMatchObject({ final: 0, retried: 1, voided: 0 })
+      expect(await ledger.closeBatch(closeAs(await draftAll(ledger, collector)))).toMatchObject({
+        final: 1,
+        retried: 0,
+        voided: 0,
+      })
     })
 
     it('have no place until the mirror has their block, and lose it with that', async () => {
