@@ -15,14 +15,14 @@ export function strayOf({ id, model, modelId, purpose, receipt }: Omit<InferAnsw
   const bit = (purposeNames as readonly string[]).indexOf(wanted)
   // Governance may have added purposes since this list was written.
   if (purpose !== wanted || (bit >= 0 && job.purpose !== bit)) return 'it is for another purpose'
-  // As they went: JSON knows no minus zero.
-  const inputs = tensorsOf(JSON.parse(JSON.stringify(asked.inputs)))
+  const inputs = tensorsOf(asked.inputs)
   if (inputs && commitTensors(inputs, inputSalt) !== job.inputCommitment) return 'it is for other inputs'
   return null
 }
 
 function tensorsOf(inputs: InferBody['inputs']): Tensor[] | null {
-  if (Array.isArray(inputs)) return inputs.map((input) => fromJsonTensor(input as JsonTensor))
+  // As they went: JSON knows no minus zero.
+  if (Array.isArray(inputs)) return (JSON.parse(JSON.stringify(inputs)) as JsonTensor[]).map((input) => fromJsonTensor(input))
   const tensors = Object.entries(inputs).map(([name, value]) => {
     const texts = Array.isArray(value) ? value : [value]
     if (!texts.every(isText)) return null

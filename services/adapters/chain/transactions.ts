@@ -14,7 +14,7 @@ const MOST_RAISES = 12
 const LAG_MS = 30_000
 /** One that offers so much more than today's transactions and is not taken waits for something else than money. */
 const MOST_TIMES_TODAYS = 8n
-/** Sent transactions that may have to be told again, the last by nonce; and how many of them at a time. */
+/** Transactions that may have to be sent, or told again; and how many of them are told at a time. */
 const KEPT = 256
 const MOST_RETOLD = 16
 
@@ -52,7 +52,7 @@ export function openTransactions(sender: Sender, now = () => performance.now()):
   const prepare = async (call: Call, replaces?: SignedTransaction) => {
     const transaction = await sign(sender, { call, nonce: replaces?.nonce ?? (await nextNonce(sent)), replaces })
     unsent.add(transaction.hash)
-    for (const oldest of unsent) if (unsent.size > KEPT) unsent.delete(oldest)
+    forgetOldest(unsent)
     return transaction
   }
   const broadcast = async (transaction: SignedTransaction) => {
@@ -60,7 +60,7 @@ export function openTransactions(sender: Sender, now = () => performance.now()):
     if (unsent.delete(transaction.hash) && (sent === null || transaction.nonce >= sent.nonce)) sent = transaction
     kept.delete(transaction.nonce)
     kept.set(transaction.nonce, transaction)
-    for (const oldest of kept.keys()) if (kept.size > KEPT) kept.delete(oldest)
+    forgetOldest(kept)
   }
   return {
     estimate: (call) => estimate(sender, call),
@@ -92,6 +92,11 @@ export function openTransactions(sender: Sender, now = () => performance.now()):
       }
     }
   }
+}
+
+function forgetOldest<Key>(kept: Set<Key> | Map<Key, unknown>): void {
+  const [oldest] = kept.keys()
+  if (kept.size > KEPT && oldest !== undefined) kept.delete(oldest)
 }
 
 /**
