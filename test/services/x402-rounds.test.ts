@@ -33,11 +33,13 @@ interface Standing {
   now: number
   /** The mirror's head, by which less may have happened than by the chain's. */
   mirrored?: { used: boolean; refunded: bigint }
+  /** Whether the token's log of it is within reach. */
+  isNear?: boolean
 }
 
 /** What a round does with a payment of a released request that is `unplaced`, or may have to go back. */
 async function roundOver(standing: Standing, as: 'unplaced' | 'returnable'): Promise<string[]> {
-  const { state, used, refunded, now, mirrored = standing } = standing
+  const { state, used, refunded, now, mirrored = standing, isNear = true } = standing
   const did: string[] = []
   const payment = {
     payer: router,
@@ -49,6 +51,7 @@ async function roundOver(standing: Standing, as: 'unplaced' | 'returnable'): Pro
     validBefore: VALID_BEFORE,
     signature: `0x${'11'.repeat(64)}1b`,
     state,
+    settledIn: '0xab',
     requestState: 'RELEASED',
   }
   const reads = (at: { used: boolean; refunded: bigint }): Record<string, unknown> => ({
@@ -67,7 +70,7 @@ async function roundOver(standing: Standing, as: 'unplaced' | 'returnable'): Pro
     head: async () => ({ timestamp: now, number: 9 }),
     read: async ({ method }: { method: string }, block?: number) =>
       reads(block === MIRRORED.number ? mirrored : { used, refunded })[method],
-    find: async () => [{ transaction: '0xab' }],
+    find: async () => (isNear ? [{ transaction: '0xab' }] : []),
     outcome: async () => ({ hash: '0xab', block: 7, succeeded: true, events: [execution, transfer] }),
     async submit({ method }: { method: string }) {
       did.push(method)
@@ -191,6 +194,7 @@ describe('a round of the x402 rail', () => {
     const returned = { ...settled, state: 'RETURNED', used: true }
     expect(await roundOver(settled, 'unplaced')).toEqual(['transferWithAuthorization'])
     expect(await roundOver({ ...settled, used: true }, 'unplaced')).toEqual(['by block 6'])
+    expect(await roundOver({ ...settled, used: true, isNear: false }, 'unplaced')).toEqual(['by block 6'])
     expect(await roundOver({ ...settled, now: VALID_BEFORE }, 'unplaced')).toEqual(['lost'])
     expect(await roundOver(returned, 'unplaced')).toEqual(['RETURNING', 'by block 6'])
     expect(await roundOver({ ...returned, refunded: 10n }, 'unplaced')).toEqual(['by block 6'])

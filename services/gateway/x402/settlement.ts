@@ -2,7 +2,7 @@ import { Signature } from 'ethers'
 import type { Log } from '../../adapters/log.ts'
 import type { SignedTransaction } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
-import type { NewPayment, PaymentLedger } from '../../core/payment-ledger.ts'
+import type { NewPayment, Payment, PaymentLedger } from '../../core/payment-ledger.ts'
 import type { Chain } from '../../core/ports.ts'
 import { isExecution } from '../../core/x402.ts'
 
@@ -82,9 +82,19 @@ export async function isUsed(
   return (await chain.read({ contract: 'Token', method: 'authorizationState', args: [payer, nonce] }, block)) === true
 }
 
-/** The token says only that a nonce was used: its events say by what, looked for from the head backwards. */
-export async function whatUsed(chain: Chain, payment: NewPayment, ranges = 1): Promise<Settlement> {
-  const { payer, nonce } = payment
+/**
+ * The token says only that a nonce was used: its events say by what, in the transaction that did it before if one is known, else looked
+ * for from the head backwards.
+ */
+export async function whatUsed(
+  chain: Chain,
+  payment: NewPayment & Partial<Pick<Payment, 'settledIn'>>,
+  ranges = 1,
+): Promise<Settlement> {
+  const { payer, nonce, settledIn } = payment
+  const before = settledIn ? await chain.outcome(settledIn) : null
+  if (before && isExecution(before.events, authorizationOf(payment)))
+    return { outcome: 'settled', transaction: before.hash, block: before.block }
   const { number: head } = await chain.head()
   for (let range = 0, to = head; range < Math.min(ranges, MAX_RANGES) && to >= 0; range += 1, to -= RANGE_BLOCKS) {
     const find = (name: string) =>
