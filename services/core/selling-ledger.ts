@@ -38,6 +38,11 @@ export interface Reservation {
   owner: string
   /** The job leaves for `provider` as soon as this is durable: saves the call of `dispatched`. */
   dispatched?: boolean
+  /**
+   * It may take its place from room that this gateway has leased of the account, durable before, and is written when it is
+   * charged or released. Not for what grows on the way or is paid elsewhere.
+   */
+  leased?: boolean
   /** Of the same account and key, its signature checked: kept as by `acceptVoucher`, whatever becomes of the reservation. */
   voucher?: Voucher
 }
@@ -169,6 +174,7 @@ export interface SellingLedger {
   reserve(reservation: Reservation, now: number): Promise<Reserved>
   /** `dispatched`: the job is about to leave for a provider. */
   dispatched(requestId: string, provider: string): Promise<void>
+  /** Throws `CommitRefused` for some that were reserved as `leased`. */
   commit(delivery: Delivery): Promise<Committed & { answer: Uint8Array }>
   /**
    * Reserves more for a request that runs, up to `max` in all, by the rules of `reserve`; `voucher` as there. What has as much

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { CommitRefused } from '../../../services/core/commit-refused.ts'
 import type { Ledger } from '../../../services/core/ports.ts'
 import type { Reservation, Reserved } from '../../../services/core/selling-ledger.ts'
 import { deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
@@ -89,6 +90,7 @@ export function ledgerParallel(open: () => OpenLedger): void {
       key: fc.constantFrom(0, 1),
       idempotencyKey: fc.nat(12),
       at: fc.boolean(),
+      leased: fc.boolean(),
     })
     const round = fc.array(request, { minLength: 1, maxLength: 24 })
     await fc.assert(
@@ -103,13 +105,14 @@ export function ledgerParallel(open: () => OpenLedger): void {
 }
 
 interface Played {
+  ledger: Ledger
   reservation: Reservation
   answer: Reserved
 }
 
 /** Reserves all at once at two ledgers, then ends some; no limit is passed, no id sold twice, and nothing that fits is refused at rest. */
 async function playTogether(
-  asked: readonly { max: bigint; key: number; idempotencyKey: number; at: boolean }[],
+  asked: readonly { max: bigint; key: number; idempotencyKey: number; at: boolean; leased: boolean }[],
   {
     ledgers,
     keys,
@@ -117,29 +120,53 @@ async function playTogether(
   }: { ledgers: [Ledger, Ledger]; keys: readonly [TestAccount, TestAccount]; ceilings: [bigint, bigint] },
 ): Promise<void> {
   const played = await Promise.all(
-    asked.map(async ({ max, key, idempotencyKey, at }): Promise<Played> => {
-      const reservation = order(keys[key] as TestAccount, { max, idempotencyKey: `${idempotencyKey}`, bodyHash: '0xaa' })
-      return { reservation, answer: await ledgers[at ? 0 : 1].reserve(reservation, 1000) }
+    asked.map(async ({ max, key, idempotencyKey, at, leased }): Promise<Played> => {
+      const ledger = ledgers[at ? 0 : 1]
+      const reservation = order(keys[key] as TestAccount, { max, idempotencyKey: `${idempotencyKey}`, bodyHash: '0xaa', leased })
+      return { ledger, reservation, answer: await ledger.reserve(reservation, 1000) }
     }),
   )
   const sold = played.filter(({ answer }) => answer.ok)
-  expect(new Set(sold.map(({ reservation }) => reservation.idempotencyKey)).size).toBe(sold.length)
-  const ledger = ledgers[0]
-  for (const [index, { accountId, key }] of keys.entries()) {
-    const standing = await ledger.standing(accountId, key)
-    if (!standing) throw new Error('an account without a standing')
-    expect(standing.spent + standing.reserved <= (ceilings[index] ?? 0n)).toBe(true)
-    expect(standing.accountCharged + standing.accountReserved <= standing.deposit).toBe(true)
-  }
-  await Promise.all(
-    sold.map(({ reservation }, index) =>
-      index % 3 === 0
-        ? ledger.release(reservation.requestId, 'test')
-        : ledger.commit(deliver(reservation, { charged: reservation.max })),
-    ),
+  // At one ledger nothing runs twice; two find out when they charge.
+  const places = sold.map(({ ledger, reservation }) => `${ledgers.indexOf(ledger)} ${reservation.idempotencyKey}`)
+  expect(new Set(places).size).toBe(sold.length)
+  await expectWithinLimits()
+  const ends = await Promise.all(
+    sold.map(async ({ ledger, reservation }, index) => {
+      const { requestId, max, idempotencyKey } = reservation
+      const refused = index % 3 !== 0 && (await refusalOf(ledger.commit(deliver(reservation, { charged: max }))))
+      if (refused !== null) await ledger.release(requestId, 'test')
+      return { idempotencyKey, refused }
+    }),
   )
-  const standing = await ledger.standing(keys[0].accountId, keys[0].key)
+  for (const { refused } of ends) expect([null, false, 'repeated']).toContain(refused)
+  const charged = ends.filter(({ refused }) => refused === null)
+  expect(new Set(charged.map(({ idempotencyKey }) => idempotencyKey)).size).toBe(charged.length)
+  await expectWithinLimits()
+  const standing = await ledgers[0].standing(keys[0].accountId, keys[0].key)
   expect(standing?.accountReserved).toBe(0n)
+
+  async function expectWithinLimits(): Promise<void> {
+    for (const [index, { accountId, key }] of keys.entries()) {
+      // Each gives back what it leases and doesn't use.
+      await ledgers[1].standing(accountId, key)
+      const standing = await ledgers[0].standing(accountId, key)
+      if (!standing) throw new Error('an account without a standing')
+      expect(standing.spent + standing.reserved <= (ceilings[index] ?? 0n)).toBe(true)
+      expect(standing.accountCharged + standing.accountReserved <= standing.deposit).toBe(true)
+    }
+  }
+}
+
+/** null: it was charged. */
+async function refusalOf(commit: Promise<unknown>): Promise<string | null> {
+  try {
+    await commit
+    return null
+  } catch (error) {
+    if (error instanceof CommitRefused) return error.refused.reason
+    throw error
+  }
 }
 
 function raise(what: string): never {
