@@ -134,8 +134,9 @@ BEGIN
   UPDATE keys k SET spent = greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged::numeric
   FROM unnest(p_spending_account, p_spending_key, p_spending_charged) AS t(account_id, key, charged)
   JOIN accounts a ON a.account_id = t.account_id
-  JOIN leases l ON l.account_id = t.account_id AND l.key = t.key AND l.run = p_run
   WHERE (every OR t.account_id = ANY(taken)) AND k.account_id = t.account_id AND k.key = t.key
+    -- As a value of its own it is looked up; joined, all leases of the run would be read.
+    AND (SELECT true FROM leases l WHERE l.account_id = t.account_id AND l.key = t.key AND l.run = p_run)
     AND greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged::numeric <= k.ceiling;
   GET DIAGNOSTICS known_keys = ROW_COUNT;
   IF known_keys <> (SELECT count(*) FROM unnest(p_spending_account) AS t(account_id) WHERE every OR t.account_id = ANY(taken)) THEN
