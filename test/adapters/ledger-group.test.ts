@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openGroup } from '../../services/adapters/ledger/group.ts'
 import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
 import { GranaryError } from '../../services/core/errors.ts'
+import type { CommittedTogether } from '../../services/core/selling-ledger.ts'
 import { openTestServer, type TestServer } from '../support/postgres.ts'
 import { deliver, fund, newAccount, order } from './conformance/ledger-acts.ts'
 
@@ -130,7 +131,15 @@ describe('the ledger in groups', () => {
     const orders = Array.from({ length: 64 }, (_, index) => order(accounts[index % 8] ?? newAccount(), { dispatched: true }))
     await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
     expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
-    await Promise.all(orders.map((one) => ledger.commit(deliver(one, { charged: 1n }))))
+    const groups = new Set<readonly string[]>()
+    const note = ({ group }: CommittedTogether) => {
+      groups.add(group)
+      return new Uint8Array()
+    }
+    await Promise.all(orders.map((one) => ledger.commit({ ...deliver(one, { charged: 1n }), answerOf: note })))
+    // As few signatures of the collector.
+    expect(groups.size).toBeLessThanOrEqual(2)
+    expect([...groups].flat().length).toBe(64)
     expect(await transactionsOf(database.url, 'receipts')).toBeLessThanOrEqual(2)
     expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
   })
