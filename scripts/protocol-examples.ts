@@ -67,7 +67,7 @@ const receipt = {
 }
 const head = structHashOf('InferenceEscrow', 'Receipt', receipt)
 /** Committed together. */
-const group = [head, word('18'), word('19')]
+const group = [head, word('18'), word('19'), word('1a')]
 
 /** One value per message; the signer signs them all. */
 const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string, MessageValue> } = {

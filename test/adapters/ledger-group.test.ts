@@ -143,6 +143,32 @@ describe('the ledger in groups', () => {
     expect(await transactionsOf(database.url, 'receipts')).toBeLessThanOrEqual(2)
     expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
   })
+
+  it('leaves out whose answer can’t be made, and chains and signs the others as if it were not there', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+    const orders = Array.from({ length: 8 }, () => order(account, { dispatched: true }))
+    await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
+    const groups: (readonly string[])[] = []
+    const ends = await Promise.allSettled(
+      orders.map((one, index) => {
+        const answerOf = ({ group }: CommittedTogether) => {
+          if (index === 3) throw new Error('no answer')
+          groups.push(group)
+          return new Uint8Array()
+        }
+        return ledger.commit({ ...deliver(one, { charged: 1n }), answerOf })
+      }),
+    )
+    expect(ends.map(({ status }) => status === 'fulfilled')).toEqual(ends.map((_, index) => index !== 3))
+    const heads = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value.head] : []))
+    expect(groups.at(-1)).toEqual(heads)
+    expect((await ledger.statement(account.accountId, { limit: 10 })).map(({ sequence }) => sequence)).toEqual([
+      ...[7n, 6n, 5n, 4n, 3n, 2n, 1n],
+    ])
+    expect(await transactionsOf(database.url, 'receipts')).toBe(1)
+  })
 })
 
 /** Every row knows the transaction that wrote it. */
