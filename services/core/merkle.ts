@@ -3,10 +3,10 @@ import { GranaryError } from './errors.ts'
 import { keccak256 } from './keccak.ts'
 
 /**
- * The receipts of a batch as one Merkle root, as OpenZeppelin's MerkleProof checks it: a leaf is keccak256(head) over the
- * 32 bytes of a receipt's head, a node is keccak256 of its two children in rising order. A leaf hashes 32 bytes and a
- * node 64, so none passes for the other. The order of the heads does not matter. The trees are those of OpenZeppelin's
- * library, by hashes that are twenty times faster: a batch holds thousands.
+ * The receipts of a batch, or those that the collector signs together, as one Merkle root, as OpenZeppelin's MerkleProof checks
+ * it: a leaf is keccak256(head) over the 32 bytes of a receipt's head, a node is keccak256 of its two children in rising order.
+ * A leaf hashes 32 bytes and a node 64, so none passes for the other. The order of the heads does not matter. The trees are those
+ * of OpenZeppelin's library, by hashes that are twenty times faster: a batch holds thousands.
  */
 export function receiptsRoot(heads: readonly string[]): string {
   return hexOf(nodesOf(leavesOf(heads))[0])
@@ -72,7 +72,7 @@ interface Leaf {
 
 /** The highest first. */
 function leavesOf(heads: readonly string[]): Leaf[] {
-  if (heads.length === 0) throw new GranaryError('internal', 'A batch without receipts has no root.')
+  if (heads.length === 0) throw new GranaryError('internal', 'Without receipts there is no root.')
   return heads.map((head) => ({ head, leaf: leafOf(head) })).sort((a, b) => compare(b.leaf, a.leaf))
 }
 
