@@ -79,43 +79,27 @@ describe('the SDK', () => {
     expect(() => checkReceipt({ ...check, asked, answer: answerOf({ ...own, ...changed }) })).toThrow(`it is for ${what}`)
   })
 
-  it('takes receipts that were signed together, whichever of them come first', () => {
-    for (const [size, place] of [
-      [1, 0],
-      [2, 1],
-      [64, 17],
-      [64, 40],
-      [256, 255],
-    ] as const) {
-      const answer = answerOf({}, groupOf(size, place))
-      expect(answer.receipt.path).toHaveLength(Math.log2(size))
-      for (const _ of ['at first', 'and again']) expect(() => check(answer)).not.toThrow()
-    }
+  it.each([1, 2, 64, 256])('takes a receipt that was signed with others, %i in all', (size) => {
+    const answer = answerOf({}, othersOf(size))
+    expect(answer.receipt.path).toHaveLength(Math.log2(size))
+    for (const _ of ['at first', 'and again']) expect(() => check(answer)).not.toThrow()
   })
 
   it.each<[string, (receipt: ReceiptBody) => Partial<Record<keyof ReceiptBody, unknown>>]>([
     ['a path that leads elsewhere', ({ path }) => ({ path: path.with(2, hex('77')) })],
-    ['the path of another receipt of the group', ({ head }) => ({ path: pathOf(groupOf(16, 4).others[0] ?? '', head) })],
+    ['the path of another receipt of the group', ({ head }) => ({ path: pathOf(othersOf(16)[0] ?? '', head) })],
     ['a path that is too short', ({ path }) => ({ path: path.slice(1) })],
     ['a path that is too long', ({ path }) => ({ path: [...path, hex('77')] })],
     ['a path without an end', ({ path }) => ({ path: Array(1000).fill(path[0]) })],
     ['no path', () => ({ path: undefined })],
     ['a path of other things', () => ({ path: [{}, null, 7, '0x'] })],
     ['a path that is no list', () => ({ path: { length: 0 } })],
-    ['the signature of another group', () => ({ collectorSignature: answerOf({}, groupOf(15, 4)).receipt.collectorSignature })],
+    ['the signature of another group', () => ({ collectorSignature: answerOf({}, othersOf(15)).receipt.collectorSignature })],
     ['a signature that is none', () => ({ collectorSignature: { toString: 1 } })],
-    [
-      'a signature over the receipt itself, without a root',
-      ({ head }) => ({ collectorSignature: signed(digestOfStruct('InferenceEscrow', escrow, head)) }),
-    ],
-    [
-      'the signature of somebody else',
-      ({ head, path }) => ({
-        collectorSignature: payer.signingKey.sign(signedDigestOf({ head, path }, escrow) ?? '').serialized,
-      }),
-    ],
+    ['a signature over itself', ({ head }) => ({ collectorSignature: signed(digestOfStruct('InferenceEscrow', escrow, head)) })],
+    ["somebody else's signature", (receipt) => ({ collectorSignature: signed(signedDigestOf(receipt, escrow) ?? '', payer) })],
   ])('refuses a receipt with %s, whatever it has seen before', (_, changed) => {
-    const answer = answerOf({}, groupOf(16, 4))
+    const answer = answerOf({}, othersOf(16))
     const wrong = { ...answer, receipt: { ...answer.receipt, ...changed(answer.receipt) } as ReceiptBody }
     for (const one of [wrong, wrong]) {
       expect(() => check(one)).toThrow(GranaryError)
@@ -167,20 +151,20 @@ function check(answer: InferAnswer): void {
   })
 }
 
-const signed = (digest: string) => seller.signingKey.sign(digest).serialized
+const signed = (digest: string, by = seller) => by.signingKey.sign(digest).serialized
 
-/** Heads of others, among which a receipt is signed at `place`. */
-function groupOf(size: number, place: number): { others: string[]; place: number } {
-  return { others: Array.from({ length: size - 1 }, (_, index) => keccak256(toBeHex(index, 32))), place }
+/** Heads of the others in a group of so many. */
+function othersOf(size: number): string[] {
+  return Array.from({ length: size - 1 }, (_, index) => keccak256(toBeHex(index, 32)))
 }
 
 /** For request 01, with `changed` in the job that provider and collector sign. */
-function answerOf(changed: Record<string, string | number>, { others, place } = groupOf(1, 0)): InferAnswer {
+function answerOf(changed: Record<string, string | number>, others: readonly string[] = []): InferAnswer {
   const { job, key, sequence, previousHead, providerSignature } = receiptAfter(null, hex('01'))
   const receipt = { key, sequence, previousHead, charged: '7', providerSignature }
   const changedJob = { ...job, outputCommitment: commitTensors([], hex('5b')), ...changed }
   const head = headOf({ ...receipt, job: changedJob }, { accountId, key })
-  const signature = signReceipts(others.toSpliced(place, 0, head), { escrow, sign: signed }).get(head) ?? raise()
+  const signature = signReceipts([...others, head], { escrow, sign: signed }).get(head) ?? raise()
   return {
     id: hex('01'),
     model: 'm',
@@ -256,7 +240,7 @@ function openGateway(infer: (request: HttpRequest) => Promise<unknown>): Http {
 
 /** Of one of the others, in the group of 16 that this head was signed in. */
 function pathOf(other: string, head: string): string[] {
-  return signReceipts([...groupOf(16, 4).others, head], { escrow, sign: signed }).get(other)?.path ?? raise()
+  return signReceipts([...othersOf(16), head], { escrow, sign: signed }).get(other)?.path ?? raise()
 }
 
 function raise(): never {
