@@ -72,7 +72,7 @@ export interface Delivery {
   receipt: JobReceipt
   providerSignature: string
   /** Makes the answer from its place in the account's receipts; called again when that place was taken meanwhile, so it must be quick and pure. */
-  answerOf: (committed: Committed) => Uint8Array
+  answerOf: (committed: CommittedTogether) => Uint8Array
   /** Seals the answer for the database, so that a repeat of the request can be given it; null: it is not kept. */
   sealAnswer: ((answer: Uint8Array) => Uint8Array) | null
   /** Takes the place of the progress that was recorded. */
@@ -93,11 +93,17 @@ export type Extended =
   | { ok: false; reason: 'ended' }
   | Exclude<Reserved, { ok: true } | { reason: 'repeated' } | { reason: 'conflict' }>
 
-/** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
+/** A receipt's place in its account's chain; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
 export interface Committed {
   sequence: bigint
   previousHead: string
   head: string
+}
+
+/** What the gateway counter-signs. */
+export interface CommittedTogether extends Committed {
+  /** Heads of all receipts that are committed in the same call, this one's among them. The same list for each of them, which never changes. */
+  group: readonly string[]
 }
 
 export interface KeyStanding {

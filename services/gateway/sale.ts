@@ -5,7 +5,7 @@ import { GranaryError } from '../core/errors.ts'
 import type { Job, JobResult } from '../core/jobs.ts'
 import { priceOf } from '../core/metering.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
-import type { Committed, Reserved } from '../core/selling-ledger.ts'
+import type { CommittedTogether, Reserved } from '../core/selling-ledger.ts'
 import { type Delivered, inferAnswer } from './answer.ts'
 import { candidatesOf, type Order, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
@@ -227,7 +227,7 @@ export async function commit(
 ): Promise<Uint8Array> {
   const { receipt, signature } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
-  const answerOf = (committed: Committed): Uint8Array =>
+  const answerOf = (committed: CommittedTogether): Uint8Array =>
     Buffer.from(JSON.stringify(inferAnswer(shop, { order, payer, requestId, result, job }, committed)))
   const sealAnswer = identity && shop.repeats.sealing(identity)
   const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, sealAnswer })

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openGroup } from '../../services/adapters/ledger/group.ts'
 import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
 import { GranaryError } from '../../services/core/errors.ts'
+import type { CommittedTogether } from '../../services/core/selling-ledger.ts'
 import { openTestServer, type TestServer } from '../support/postgres.ts'
 import { deliver, fund, newAccount, order, untilLeasing } from './conformance/ledger-acts.ts'
 
@@ -132,8 +133,43 @@ describe('the ledger in groups', () => {
     const orders = Array.from({ length: 64 }, (_, index) => order(accounts[index % 8] ?? newAccount(), { leased: true }))
     await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
     expect(await transactionsOf(database.url, 'leases')).toBeLessThanOrEqual(2)
-    await Promise.all(orders.map((one) => ledger.commit(deliver(one, { charged: 1n }))))
+    const groups = new Set<readonly string[]>()
+    const note = ({ group }: CommittedTogether) => {
+      groups.add(group)
+      return new Uint8Array()
+    }
+    await Promise.all(orders.map((one) => ledger.commit({ ...deliver(one, { charged: 1n }), answerOf: note })))
+    // As few signatures of the collector.
+    expect(groups.size).toBeLessThanOrEqual(2)
+    expect([...groups].flat().length).toBe(64)
     expect(await transactionsOf(database.url, 'receipts')).toBeLessThanOrEqual(2)
+  })
+
+  it('leaves out whose answer can’t be made, and chains and signs the others as if it were not there', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+    await untilLeasing(ledger, account)
+    const orders = Array.from({ length: 8 }, () => order(account, { dispatched: true, leased: true }))
+    await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
+    const groups: (readonly string[])[] = []
+    const ends = await Promise.allSettled(
+      orders.map((one, index) => {
+        const answerOf = ({ group }: CommittedTogether) => {
+          if (index === 3) throw new Error('no answer')
+          groups.push(group)
+          return new Uint8Array()
+        }
+        return ledger.commit({ ...deliver(one, { charged: 1n }), answerOf })
+      }),
+    )
+    expect(ends.map(({ status }) => status === 'fulfilled')).toEqual(ends.map((_, index) => index !== 3))
+    const heads = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value.head] : []))
+    expect(groups.at(-1)).toEqual(heads)
+    expect((await ledger.statement(account.accountId, { limit: 10 })).map(({ sequence }) => sequence)).toEqual([
+      ...[7n, 6n, 5n, 4n, 3n, 2n, 1n],
+    ])
+    expect(await transactionsOf(database.url, 'receipts')).toBe(1)
   })
 })
 

@@ -38,7 +38,7 @@ export async function commitTogether(charging: Charging, deliveries: readonly De
   let left = knownOf(charging, deliveries)
   for (let attempt = 0; attempt < ATTEMPTS && left.length > 0; attempt += 1) {
     const heads = await charging.heads.of([...new Set(left.map(({ accountId }) => accountId))])
-    const placed = left.flatMap((known) => place(known, heads) ?? [])
+    const placed = placeAll(left, heads)
     if (placed.length === 0) break
     const accounts = await write(charging, placed)
     for (const { index, accountId, request, committed } of placed) {
@@ -81,22 +81,37 @@ function isAsReserved({ reservation }: LeasedRequest, { charged, receipt }: Deli
 
 type Known = Omit<Placed, 'committed'> & { jobHash: string }
 
-/** Moves the account's head on. A delivery whose answer can't be made is left out, and the chain goes on without it. */
-function place({ jobHash, ...known }: Known, heads: Map<string, ReceiptHead>): Placed | null {
-  const { accountId, key, delivery } = known
-  const before = heads.get(accountId)
-  if (!before) return null
-  const sequence = before.sequence + 1n
-  const value = { jobHash, accountId, key, sequence, charged: delivery.charged, previousHead: before.head }
-  const committed = { sequence, previousHead: before.head, head: structHashOf('InferenceEscrow', 'Receipt', value) }
-  let answer: Uint8Array
-  try {
-    answer = delivery.answerOf(committed)
-  } catch {
-    return null
-  }
-  heads.set(accountId, { sequence, head: committed.head })
-  return { ...known, committed: { ...committed, answer } }
+/** The answers are made once all heads are known. A delivery whose answer can't be made is left out, and the chains go on without it. */
+function placeAll(all: readonly Known[], heads: ReadonlyMap<string, ReceiptHead>): Placed[] {
+  const chained = chainOf(all, new Map(heads))
+  const group = chained.map(({ committed }) => committed.head)
+  const placed = chained.flatMap(({ known, committed }) => {
+    try {
+      return [{ ...known, committed: { ...committed, answer: known.delivery.answerOf({ ...committed, group }) } }]
+    } catch {
+      return []
+    }
+  })
+  if (placed.length === chained.length) return placed
+  const answered = new Set(placed.map(({ index }) => index))
+  return placeAll(
+    all.filter(({ index }) => answered.has(index)),
+    heads,
+  )
+}
+
+/** Moves the accounts' heads on; accounts without one are left out. */
+function chainOf(all: readonly Known[], heads: Map<string, ReceiptHead>): { known: Known; committed: Committed }[] {
+  return all.flatMap((known) => {
+    const { accountId, key, delivery, jobHash } = known
+    const before = heads.get(accountId)
+    if (!before) return []
+    const sequence = before.sequence + 1n
+    const value = { jobHash, accountId, key, sequence, charged: delivery.charged, previousHead: before.head }
+    const committed = { sequence, previousHead: before.head, head: structHashOf('InferenceEscrow', 'Receipt', value) }
+    heads.set(accountId, { sequence, head: committed.head })
+    return [{ known, committed }]
+  })
 }
 
 /** Names the accounts whose deliveries are charged, which are all of theirs. */

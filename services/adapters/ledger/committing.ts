@@ -118,12 +118,12 @@ async function commit(query: Query, delivery: Delivery): Promise<Charged> {
     ) {
       throw new GranaryError('internal', 'The request was committed with another receipt.', { requestId })
     }
-    return { ...committed, answer: answerOf(committed) }
+    return { ...committed, answer: answerOf({ ...committed, group: [committed.head] }) }
   }
   checkDelivery(request, delivery)
   const sequence = BigInt(account.sequence) + 1n
   const committed = { sequence, previousHead: account.head, head: headOf(sequence, account.head) }
-  const answer = answerOf(committed)
+  const answer = answerOf({ ...committed, group: [committed.head] })
   await write(query, { account, request, delivery, committed, answer: storedAnswerOf(delivery, answer) })
   if (account.limited) {
     await countSpending(query, {

@@ -1,8 +1,9 @@
+import { toUtf8Bytes } from 'ethers'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { CommitRefused } from '../../../services/core/commit-refused.ts'
 import type { Ledger } from '../../../services/core/ports.ts'
-import type { Reservation, Reserved } from '../../../services/core/selling-ledger.ts'
+import type { CommittedTogether, Reservation, Reserved } from '../../../services/core/selling-ledger.ts'
 import { deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 /** Many requests at once, from one gateway and from two of the same operator: what they share is the work, never the money. */
@@ -36,13 +37,29 @@ export function ledgerParallel(open: () => OpenLedger): void {
       [...good.slice(0, 10), bad, ...good.slice(10)].map((one) => ledger.reserve(one, 1000)),
     )
     expect(reserved.map(({ status }) => status === 'fulfilled')).toEqual(reserved.map((_, index) => index !== 10))
-    const deliveries = good.map((one) => deliver(one, { charged: 1n }))
+    const groups = new Map<string, readonly string[]>()
+    const deliveries = good.map((one) => {
+      const answerOf = ({ head, group }: CommittedTogether) => {
+        groups.set(head, group)
+        return toUtf8Bytes(head)
+      }
+      return { ...deliver(one, { charged: 1n }), answerOf }
+    })
     const dear = { ...deliveries[7], charged: 9n } as (typeof deliveries)[number]
     const mute = { ...deliveries[8], answerOf: () => raise('no answer') } as (typeof deliveries)[number]
     const ends = await Promise.allSettled(
       deliveries.map((one, index) => ledger.commit(index === 7 ? dear : index === 8 ? mute : one)),
     )
     expect(ends.map(({ status }) => status === 'fulfilled')).toEqual(ends.map((_, index) => index !== 7 && index !== 8))
+    const committed = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []))
+    const heads = new Set(committed.map(({ head }) => head))
+    for (const { head, answer } of committed) {
+      expect(answer).toEqual(toUtf8Bytes(head))
+      const group = groups.get(head) ?? []
+      expect(group.filter((one) => one === head)).toHaveLength(1)
+      // Nothing is in it that was not committed, and all who are in it were handed the same list.
+      for (const one of group) expect([heads.has(one), groups.get(one) === group]).toEqual([true, true])
+    }
     expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 18n, reserved: 2n })
     expect((await ledger.statement(account.accountId, { limit: 100 })).map(({ sequence }) => sequence)).toEqual(
       Array.from({ length: 18 }, (_, index) => BigInt(18 - index)),
