@@ -35,7 +35,7 @@ describe('a lease', () => {
     const lease = new Lease({ accountId: 'a', key: 'k' })
     const asked = lease.ask()
     lease.expire()
-    lease.answer(asked, { granted: 10n, taken: 1n, untilMs: 1000 })
+    lease.answer(asked, { granted: 10n, taken: 1n, untilMs: 1000, ceiling: 100n })
     expect(lease.take(1n, 0)).toBe(false)
     lease.answer(lease.ask(), { granted: 10n, untilMs: 1000 })
     expect(lease.take(1n, 0)).toBe(true)
@@ -75,7 +75,7 @@ function play(steps: readonly Step[], writes: boolean): void {
       if (!writes && granted !== null && one.as !== 'lost') book.held = granted
       if (one.as === 'lost') lease.lose()
       else {
-        lease.answer(question, { granted, taken, untilMs: 1 })
+        lease.answer(question, { granted, taken, untilMs: 1, base: 0n, ceiling: 10n ** 9n })
         if (granted !== null) running.push(taken)
       }
       asked = null

@@ -37,8 +37,10 @@ DROP FUNCTION commit_batch(text[], text[], text[], text[], text[], text[], text[
 
 -- Sets the leases of a process, each account and key once: at least `needed`, at most `wanted`, and beyond what is needed whole
 -- `step`s of never more than a quarter of what is left, for others sell of it too. Takes the accounts' locks in id order and keeps the vouchers that
--- came along. NULL in the place of those that have too little room, or rules that only one by one can be judged by
--- (services/adapters/ledger/reserving.ts): their leases stay as they were.
+-- came along. A ceiling need only cover what is needed, for it rises by a signature; who holds the lease minds it. Returns three values
+-- for each, first all leases, then all sums of what counts below the key's ceiling besides the lease, then all ceilings. NULL in the
+-- place of those that have too little room, or rules that only one by one can be judged by (services/adapters/ledger/reserving.ts):
+-- their leases stay as they were.
 CREATE FUNCTION lease_batch(
   p_run text, p_now text, p_account text[], p_key text[], p_owner text[], p_needed text[], p_wanted text[], p_step text[],
   p_ceiling text[], p_usage_head text[], p_signature text[]
@@ -46,7 +48,8 @@ CREATE FUNCTION lease_batch(
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   asked record;
-  granted text[] := array_fill(NULL::text, ARRAY[cardinality(p_account)]);
+  places int := cardinality(p_account);
+  granted text[] := array_fill(NULL::text, ARRAY[3 * places]);
   last_account text := '';
   taken numeric;
   room numeric;
@@ -70,8 +73,9 @@ BEGIN
     SELECT u.place::int, u.account_id, u.needed::numeric AS needed, u.wanted::numeric AS wanted, greatest(u.step::numeric, 1) AS step,
       coalesce(l.max, 0) AS held,
       a.chain_deposit - a.chain_thawing - greatest(a.charged, a.chain_charged) - r.of_account AS account_room,
-      CASE WHEN k.key = a.payer THEN k.ceiling - greatest(k.spent, a.chain_own_spent)
-        ELSE least(k.ceiling, k.chain_cap) - greatest(k.spent, k.chain_spent) END - r.of_key AS key_room
+      CASE WHEN k.key <> a.payer THEN k.chain_cap - greatest(k.spent, k.chain_spent) - r.of_key END AS cap_room,
+      greatest(k.spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END) + r.of_key - coalesce(l.max, 0) AS base,
+      k.ceiling
     FROM unnest(p_account, p_key, p_needed, p_wanted, p_step) WITH ORDINALITY AS u(account_id, key, needed, wanted, step, place)
     JOIN accounts a ON a.account_id = u.account_id
     JOIN keys k ON k.account_id = u.account_id AND k.key = u.key
@@ -87,24 +91,26 @@ BEGIN
   LOOP
     IF asked.account_id <> last_account THEN taken := 0; END IF;
     last_account := asked.account_id;
-    room := least(asked.account_room - taken, asked.key_room) + asked.held;
-    IF room >= asked.needed THEN
+    room := least(asked.account_room - taken, asked.cap_room) + asked.held;
+    IF room >= asked.needed AND asked.ceiling >= asked.base + asked.needed THEN
       lease := least(asked.wanted, asked.needed + asked.step * div(room - asked.needed, 4 * asked.step));
       granted[asked.place] := lease::text;
+      granted[places + asked.place] := asked.base::text;
+      granted[2 * places + asked.place] := asked.ceiling::text;
       taken := taken + lease - asked.held;
     END IF;
   END LOOP;
 
   INSERT INTO leases (account_id, key, run, owner, max, taken_at)
   SELECT g.account_id, g.key, p_run, g.owner, g.max::numeric, p_now::bigint
-  FROM unnest(p_account, p_key, p_owner, granted) AS g(account_id, key, owner, max) WHERE g.max IS NOT NULL
+  FROM unnest(p_account, p_key, p_owner, granted[1:places]) AS g(account_id, key, owner, max) WHERE g.max IS NOT NULL
   ON CONFLICT (account_id, key, run) DO UPDATE SET owner = excluded.owner, max = excluded.max, taken_at = excluded.taken_at;
   RETURN granted;
 END $$;
 
 -- Charges requests that ran on leases of this process: their only row, each with its place in its account's chain of receipts, which
 -- the gateway has computed from the head that it knew. p_total… hold, once for each account, where its chain is to stand before and
--- after, p_spending… once for each key what it spends. Moving an account's head takes its lock and is the check that nobody else has
+-- after, p_spending… once for each key what it spends and the voucher that came for it. Moving an account's head takes its lock and is the check that nobody else has
 -- moved it: an account whose head is another is left out whole. A key without a lease of this run, or one that would pass its ceiling,
 -- and an idempotency key that is taken, undo all. Names the accounts charged.
 CREATE FUNCTION commit_leased(
@@ -112,7 +118,8 @@ CREATE FUNCTION commit_leased(
   p_purpose text[], p_units text[], p_unit_price text[], p_max text[], p_owner text[], p_reserved_at text[], p_sequence text[], p_previous_head text[],
   p_head text[], p_charged text[], p_served_at text[], p_receipt text[], p_signature text[], p_answer bytea[],
   p_total_account text[], p_total_charged text[], p_total_before text[], p_total_sequence text[], p_total_previous_head text[],
-  p_total_head text[], p_spending_account text[], p_spending_key text[], p_spending_charged text[]
+  p_total_head text[], p_spending_account text[], p_spending_key text[], p_spending_charged text[], p_spending_ceiling text[], p_spending_usage_head text[],
+  p_spending_signature text[]
 ) RETURNS text[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -131,13 +138,19 @@ BEGIN
   IF taken IS NULL THEN RETURN '{}'; END IF;
   every := cardinality(taken) = cardinality(p_total_account);
 
-  UPDATE keys k SET spent = greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged::numeric
-  FROM unnest(p_spending_account, p_spending_key, p_spending_charged) AS t(account_id, key, charged)
+  UPDATE keys k
+  SET spent = greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged::numeric,
+    ceiling = greatest(k.ceiling, t.ceiling::numeric),
+    usage_head = CASE WHEN t.ceiling::numeric > k.ceiling THEN t.usage_head ELSE k.usage_head END,
+    signature = CASE WHEN t.ceiling::numeric > k.ceiling THEN t.signature ELSE k.signature END
+  FROM unnest(p_spending_account, p_spending_key, p_spending_charged, p_spending_ceiling, p_spending_usage_head, p_spending_signature)
+    AS t(account_id, key, charged, ceiling, usage_head, signature)
   JOIN accounts a ON a.account_id = t.account_id
   WHERE (every OR t.account_id = ANY(taken)) AND k.account_id = t.account_id AND k.key = t.key
     -- As a value of its own it is looked up; joined, all leases of the run would be read.
     AND (SELECT true FROM leases l WHERE l.account_id = t.account_id AND l.key = t.key AND l.run = p_run)
-    AND greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged::numeric <= k.ceiling;
+    AND greatest(k.spent, k.chain_spent, CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE 0 END) + t.charged::numeric
+      <= greatest(k.ceiling, t.ceiling::numeric);
   GET DIAGNOSTICS known_keys = ROW_COUNT;
   IF known_keys <> (SELECT count(*) FROM unnest(p_spending_account) AS t(account_id) WHERE every OR t.account_id = ANY(taken)) THEN
     RAISE EXCEPTION 'a key is not leased, or would pass its ceiling';

@@ -1,5 +1,5 @@
 import type { Delivery, Reserved } from '../../core/selling-ledger.ts'
-import { type KeyRow, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
+import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import type { Query } from './database.ts'
 import { type LeasedRequest, repeatOf } from './leased-requests.ts'
 import { insertRequest, ofIdempotencyKey, type StoredRow, shortfallOf, storedOf } from './reserving-alone.ts'
@@ -15,6 +15,7 @@ export async function becomeReserved(
   const { reservation, reservedAt } = request
   const { requestId, accountId, key, idempotencyKey, bodyHash } = reservation
   const account = await lockAccount(query, accountId)
+  if (request.lease.voucher) await keepBest(query, request.lease.voucher)
   // A statement of its own: it must see what was committed while this one waited for the lock.
   const { rows: before } = await query<StoredRow>(ofIdempotencyKey('$2'), [accountId, idempotencyKey])
   const earlier = before[0] && storedOf(before[0])

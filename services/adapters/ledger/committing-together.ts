@@ -3,6 +3,7 @@ import { structHashOf } from '../../core/messages.ts'
 import type { Committed, Delivery } from '../../core/selling-ledger.ts'
 import { bytesArray, textArray } from './arrays.ts'
 import type { Query } from './database.ts'
+import type { Lease } from './lease.ts'
 import type { LeasedRequest, LeasedRequests } from './leased-requests.ts'
 import type { ReceiptHead, ReceiptHeads } from './receipt-heads.ts'
 
@@ -40,7 +41,9 @@ export async function commitTogether(charging: Charging, deliveries: readonly De
     const heads = await charging.heads.of([...new Set(left.map(({ accountId }) => accountId))])
     const placed = placeAll(left, heads)
     if (placed.length === 0) break
+    const vouchers = new Map(placed.map(({ request: { lease } }) => [lease, lease.voucher]))
     const accounts = await write(charging, placed)
+    for (const [lease, voucher] of vouchers) if (accounts.has(lease.accountId)) lease.keep(voucher)
     for (const { index, accountId, request, committed } of placed) {
       if (accounts.has(accountId)) {
         done[index] = committed
@@ -118,7 +121,7 @@ function chainOf(all: readonly Known[], heads: Map<string, ReceiptHead>): { know
 async function write({ query, run }: Charging, placed: readonly Placed[]): Promise<Set<string>> {
   const { rows } = await query<{ accounts: string[] }>(
     `SELECT commit_leased($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-       $25, $26, $27, $28, $29, $30, $31) AS accounts`,
+       $25, $26, $27, $28, $29, $30, $31, $32, $33, $34) AS accounts`,
     [run, ...columnsOf(placed), ...totalColumnsOf(placed), ...spendingColumnsOf(placed)],
   )
   return new Set(rows[0]?.accounts)
@@ -179,17 +182,17 @@ function totalColumnsOf(placed: readonly Placed[]): Buffer[] {
 }
 
 function spendingColumnsOf(placed: readonly Placed[]): Buffer[] {
-  const spending = new Map<string, { accountId: string; key: string; charged: bigint }>()
-  for (const { accountId, key, delivery } of placed) {
-    const id = `${accountId}:${key}`
-    const charged = (spending.get(id)?.charged ?? 0n) + delivery.charged
-    spending.set(id, { accountId, key, charged })
-  }
-  const all = [...spending.values()]
+  const spending = new Map<Lease, bigint>()
+  for (const { request, delivery } of placed) spending.set(request.lease, (spending.get(request.lease) ?? 0n) + delivery.charged)
+  const all = [...spending]
+  const of = (column: (lease: Lease) => string | null) => textArray(all.map(([lease]) => column(lease)))
   return [
-    textArray(all.map(({ accountId }) => accountId)),
-    textArray(all.map(({ key }) => key)),
-    textArray(all.map(({ charged }) => charged.toString())),
+    of(({ accountId }) => accountId),
+    of(({ key }) => key),
+    textArray(all.map(([, charged]) => charged.toString())),
+    of(({ voucher }) => voucher?.ceiling.toString() ?? null),
+    of(({ voucher }) => voucher?.usageHead ?? null),
+    of(({ voucher }) => voucher?.signature ?? null),
   ]
 }
 

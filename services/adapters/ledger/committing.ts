@@ -55,10 +55,12 @@ export function openCommits(
 
   async function commitAlone(delivery: Delivery): Promise<Charged> {
     const request = leased.find(delivery.requestId)
+    const voucher = request?.lease.voucher ?? null
     const done = await transaction(async (under): Promise<{ charged: Charged } | { refused: Refusal }> => {
       const reserved = request && (await becomeReserved(under, { request, delivery, run: leases.run }))
       return reserved && !reserved.ok ? { refused: reserved } : { charged: await commit(under, delivery) }
     })
+    request?.lease.keep(voucher)
     if ('refused' in done) {
       if (request) leased.knowRepeater(request.reservation.accountId)
       throw new CommitRefused(done.refused)

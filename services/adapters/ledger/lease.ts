@@ -1,3 +1,5 @@
+import type { Voucher } from '../../core/selling-ledger.ts'
+
 /**
  * Room of one account's key that this process has reserved as a whole. What the database holds for it, `granted`, is never less
  * than what runs on it and what was charged since it was set: a charge stays counted in it until the next answer of the database,
@@ -7,8 +9,6 @@ export class Lease {
   readonly accountId: string
   readonly key: string
   lastTakenMs = 0
-  /** Of the best voucher that the database was given with it. */
-  ceiling = 0n
   /** Questions of requests that wait: it is still needed. */
   waiting = 0
   #untilMs = 0
@@ -16,6 +16,10 @@ export class Lease {
   #running = 0n
   /** Since it was set. */
   #charged = 0n
+  /** What counts below the key's ceiling besides, when it was set: charges before, and what others reserved. */
+  #base = 0n
+  #ceiling = 0n
+  #voucher: Voucher | null = null
   #asking = false
   #recalled = false
   #lost = false
@@ -29,9 +33,14 @@ export class Lease {
     return this.#running
   }
 
-  /** The database holds more than what runs, or may. */
+  /** The best one, as long as the database has not got it. */
+  get voucher(): Voucher | null {
+    return this.#voucher
+  }
+
+  /** The database holds more than what runs, or may, or lacks a voucher. */
   get isIdle(): boolean {
-    return this.#lost || this.#granted > this.#running
+    return this.#lost || this.#granted > this.#running || this.#voucher !== null
   }
 
   get isRecalled(): boolean {
@@ -43,10 +52,23 @@ export class Lease {
     return !this.isIdle && this.#running === 0n && this.waiting === 0
   }
 
+  /** It counts at once; the charge that needs it takes it to the database. */
+  offer(voucher: Voucher): void {
+    if (voucher.ceiling <= this.#ceiling) return
+    this.#ceiling = voucher.ceiling
+    this.#voucher = voucher
+  }
+
+  /** The database has got it. */
+  keep(voucher: Voucher | null): void {
+    if (this.#voucher === voucher) this.#voucher = null
+  }
+
   /** Nothing is taken while the database is asked: its answer may be less than what there was. */
   take(max: bigint, nowMs: number): boolean {
-    const room = this.#granted - this.#running - this.#charged
-    if (this.#asking || nowMs >= this.#untilMs || room < max) return false
+    const used = this.#running + this.#charged
+    if (this.#asking || nowMs >= this.#untilMs || used + max > this.#granted || this.#base + used + max > this.#ceiling)
+      return false
     this.#running += max
     this.lastTakenMs = nowMs
     return true
@@ -75,16 +97,15 @@ export class Lease {
   }
 
   /** `granted`: at least what ran when it was asked, and `taken`; null when it stays as it was. */
-  answer(
-    asked: { charged: bigint },
-    { granted, taken = 0n, untilMs = 0 }: { granted: bigint | null; taken?: bigint; untilMs?: number },
-  ): void {
+  answer(asked: { charged: bigint }, { granted, taken = 0n, untilMs = 0, base, ceiling }: Answer): void {
     this.#asking = false
     if (granted === null) return
     this.#granted = granted
     this.#charged -= asked.charged
     this.#running += taken
     this.#lost = false
+    if (base !== undefined) this.#base = base
+    if (ceiling !== undefined && ceiling > this.#ceiling) this.#ceiling = ceiling
     // The recall may have been on its way before the answer.
     this.#untilMs = this.#recalled ? 0 : untilMs
   }
@@ -95,4 +116,13 @@ export class Lease {
     this.#lost = true
     this.#untilMs = 0
   }
+}
+
+interface Answer {
+  granted: bigint | null
+  taken?: bigint
+  untilMs?: number
+  /** Of the key, as the database knows it. */
+  base?: bigint
+  ceiling?: bigint
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Reservation, Voucher } from '../../core/selling-ledger.ts'
 import type { Log } from '../log.ts'
+import { keepBest } from './accounts.ts'
 import { textArray } from './arrays.ts'
 import type { Database } from './database.ts'
 import { openGroup } from './group.ts'
@@ -73,6 +74,9 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
     )
     for (const { lease, asked } of backs) {
       lease.answer(asked, { granted: asked.running })
+      const { voucher } = lease
+      if (voucher) await keepBest(query, voucher)
+      lease.keep(voucher)
       if (lease.isOver) forget(lease)
     }
   }
@@ -92,11 +96,15 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
     )
     const nowMs = performance.now()
     wants.forEach(({ lease, asked, taken, voucher }, index) => {
-      const text = rows[0]?.granted[index] ?? null
-      lease.answer(asked, { granted: text === null ? null : BigInt(text), taken, untilMs: nowMs + LONGEST_MS })
+      const [text, base, ceiling] = [0, 1, 2].map((column) => rows[0]?.granted[column * wants.length + index] ?? null)
+      if (text == null || base == null || ceiling == null) lease.answer(asked, { granted: null })
+      else {
+        const set = { granted: BigInt(text), base: BigInt(base), ceiling: BigInt(ceiling) }
+        lease.answer(asked, { ...set, taken, untilMs: nowMs + LONGEST_MS })
+        granted.add(lease)
+      }
+      lease.keep(voucher)
       lease.lastTakenMs = nowMs
-      if (voucher && voucher.ceiling > lease.ceiling) lease.ceiling = voucher.ceiling
-      if (text !== null) granted.add(lease)
       // It was called back while the database was asked, and there was nothing to give yet.
       if (lease.isRecalled) void giveBack(lease.accountId).catch(() => undefined)
     })
@@ -146,8 +154,8 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
     async take(reservation, now) {
       const lease = recalls.isHeard() ? leaseOf(reservation) : null
       if (!lease) return null
-      const isNews = (reservation.voucher?.ceiling ?? 0n) > lease.ceiling
-      if (!isNews && lease.take(reservation.max, performance.now())) return lease
+      if (reservation.voucher) lease.offer(reservation.voucher)
+      if (lease.take(reservation.max, performance.now())) return lease
       lease.waiting += 1
       try {
         return await inGroup({ ask: { lease, reservation, now } })
@@ -179,11 +187,8 @@ function wantOf(lease: Lease, asks: readonly Ask[]): Want {
   const asked = lease.ask()
   const taken = asks.reduce((sum, { reservation }) => sum + reservation.max, 0n)
   const largest = asks.reduce((most, { reservation }) => (reservation.max > most ? reservation.max : most), 0n)
-  const voucher = asks.reduce<Voucher | null>((best, { reservation: { voucher } }) => {
-    return voucher && (best === null || voucher.ceiling > best.ceiling) ? voucher : best
-  }, null)
   const owner = asks[0]?.reservation.owner ?? ''
-  return { lease, asked, taken, wanted: asked.running + taken + AHEAD * largest, step: largest, owner, voucher }
+  return { lease, asked, taken, wanted: asked.running + taken + AHEAD * largest, step: largest, owner, voucher: lease.voucher }
 }
 
 /** Whatever happens, each question gets an answer. */

@@ -132,10 +132,12 @@ export function openReservations(
   }
 }
 
+type Attempt = { ok: true } | Exclude<Reserved, { ok: true }> | { ok: false; reason: 'ended' }
+
 /** Gives back what this process leases and doesn't use, and when that is not enough, calls back what others lease. */
-export async function withRoom<T extends { ok: true } | { ok: false; reason: string }>(
+export async function withRoom<T extends Attempt>(
   { query }: Pick<Database, 'query'>,
-  leases: Pick<Leases, 'giveBack'>,
+  leases: Pick<Leases, 'giveBack' | 'run'>,
   { accountId, attempt }: { accountId: string; attempt: () => Promise<T> },
 ): Promise<T> {
   for (const waitMs of RECALL_MS) {
@@ -143,8 +145,8 @@ export async function withRoom<T extends { ok: true } | { ok: false; reason: str
     const result = await attempt()
     if (result.ok || result.reason !== 'insufficient') return result
     const { rowCount } = await query(
-      `SELECT pg_notify('granary_leases', $1) WHERE EXISTS (SELECT FROM leases WHERE account_id = $1)`,
-      [accountId],
+      `SELECT pg_notify('granary_leases', $1) WHERE (SELECT sum(max) FROM leases WHERE account_id = $1 AND run <> $2) >= $3`,
+      [accountId, leases.run, result.required - result.available],
     )
     if (rowCount === 0) return result
     await delay(waitMs)

@@ -36,6 +36,49 @@ export function ledgerLeasing(open: () => OpenLedger): void {
       expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 1n, reserved: 0n, accountCharged: 1n })
     })
 
+    test('a voucher with each request is in the books as soon as a charge needs it, and is not lost with a request that is released', async () => {
+      const { ledger, reopen } = open()
+      await using other = await reopen()
+      const account = await funded(ledger, 1000n)
+      const { accountId, key } = account
+      const voucher = (ceiling: bigint) => ({ accountId, key, ceiling, usageHead: hex(32), signature: hex(65) })
+      const ceilingIn = async (at: Ledger) => (await at.standing(accountId, key))?.ceiling
+      const spend = async (ceiling: bigint, max: bigint) => {
+        const asked = leasedOrder(account, { max, voucher: voucher(ceiling) })
+        expect(await ledger.reserve(asked, 1000)).toEqual({ ok: true })
+        return asked
+      }
+      await ledger.commit(deliver(await spend(1000n, 990n), { charged: 990n }))
+      // The deposit is used up to 10, the ceiling may rise beyond it.
+      for (const ceiling of [1001n, 1002n]) await ledger.commit(deliver(await spend(ceiling, 1n), { charged: 1n }))
+      expect(await ceilingIn(other)).toBe(1002n)
+      const released = await spend(1005n, 1n)
+      await ledger.release(released.requestId, 'test')
+      expect(await ceilingIn(ledger)).toBe(1005n)
+      expect(await ceilingIn(other)).toBe(1005n)
+    })
+
+    test('one voucher at two gateways pays for what it says, and what is delivered beyond it is not charged', async () => {
+      const { ledger, reopen } = open()
+      await using other = await reopen()
+      const account = await fund(ledger, newAccount(), { deposit: 1000n, ceiling: 10n })
+      for (const one of [ledger, other]) await untilLeasing(one, account)
+      const { accountId, key } = account
+      const before = await Promise.all([ledger, other].map(async (at) => ({ at, asked: leasedOrder(account) })))
+      for (const { at, asked } of before) expect(await at.reserve(asked, 1000)).toEqual({ ok: true })
+      const voucher = { accountId, key, ceiling: 20n, usageHead: hex(32), signature: hex(65) }
+      const sales = before.map(({ at }) => ({ at, asked: leasedOrder(account, { max: 18n, voucher }) }))
+      const reserved = await Promise.all(sales.map(({ at, asked }) => at.reserve(asked, 1000)))
+      const running = sales.filter((_, index) => reserved[index]?.ok)
+      expect(running.length).toBeGreaterThan(0)
+      const refusals = await Promise.all(running.map(({ at, asked }) => refusal(at.commit(deliver(asked, { charged: 18n })))))
+      expect(refusals.filter((one) => one === null)).toHaveLength(1)
+      for (const one of refusals) if (one) expect(one).toMatchObject({ reason: 'insufficient', limit: 'ceiling' })
+      for (const { at, asked } of [...before, ...running]) await at.release(asked.requestId, 'test')
+      await other.standing(accountId, key)
+      expect(await ledger.standing(accountId, key)).toMatchObject({ spent: 18n, reserved: 0n, ceiling: 20n })
+    })
+
     test('a released one leaves its room and its reason', async () => {
       const { ledger, reopen } = open()
       await using other = await reopen()
