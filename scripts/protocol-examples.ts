@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { TypedDataEncoder, Wallet } from 'ethers'
 import { accountIdOf, depositNonceOf } from '../services/core/accounts.ts'
-import { receiptsRoot } from '../services/core/merkle.ts'
+import { receiptProof, receiptsRoot } from '../services/core/merkle.ts'
 import { type ContractName, digestOf, type MessageValue, messages, structHashOf, typedData } from '../services/core/messages.ts'
 import { deriveMacKey, macOf, x25519PublicKey } from '../services/core/sessions.ts'
 import { commitTensors, textTensor } from '../services/core/tensors.ts'
@@ -65,6 +65,9 @@ const receipt = {
   charged: 400n,
   previousHead: word('00'),
 }
+const head = structHashOf('InferenceEscrow', 'Receipt', receipt)
+/** Committed together. */
+const group = [head, word('18'), word('19'), word('1a')]
 
 /** One value per message; the signer signs them all. */
 const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string, MessageValue> } = {
@@ -104,6 +107,7 @@ const values: { [C in ContractName]: Record<keyof (typeof messages)[C] & string,
     Session: { accountId, key: signer, ephemeralKey: x25519PublicKey(ephemeralSecret), expiresAt: 1_790_043_200 },
     JobReceipt: job,
     Receipt: receipt,
+    Receipts: { root: receiptsRoot(group) },
   },
   X402Router: { Sweep: { total: 400n }, Refund: { from: signer, nonce: word('15'), amount: 400n } },
   ProviderRegistry: {
@@ -207,6 +211,9 @@ function derivedExamples(): string[] {
   const request = { method: 'POST', path: '/v1/infer', idempotencyKey: 'example-1', voucher: '' }
   const body = '{"model":"spam-classifier","inputs":{"text":"hello"}}'
   const heads = [word('01'), word('02')]
+  const collectorSignature = wallet.signingKey.sign(
+    digestOf('InferenceEscrow', 'Receipts', escrow, { root: receiptsRoot(group) }),
+  ).serialized
   const facts = {
     accountId,
     depositNonce: { accountId, salt: word('14'), nonce: depositNonceOf(accountId, word('14')) },
@@ -220,6 +227,7 @@ function derivedExamples(): string[] {
     mac: { ...request, body, mac: macOf(macKey, { ...request, body: new TextEncoder().encode(body) }) },
     inputCommitment: { tensor: 'text, BYTES, [1], ["hello"]', salt: word('05'), commitment: job.inputCommitment },
     receiptsRoot: { heads, root: receiptsRoot(heads) },
+    receipt: { head, path: receiptProof(group, head), signedRoot: receiptsRoot(group), collectorSignature },
     x402: x402Example(),
   }
   return ['### Derived values', `\`\`\`json\n${toJson(facts)}\n\`\`\``]

@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { TypedDataEncoder, type TypedDataField, verifyTypedData } from 'ethers'
+import { concat, keccak256, TypedDataEncoder, type TypedDataField, verifyTypedData } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { page, withExamples } from '../scripts/protocol-examples.ts'
 import { type ErrorCode, GranaryError } from '../services/core/errors.ts'
@@ -17,6 +17,13 @@ interface Example {
   structHash: string
   digest: string
   signature: string
+}
+
+interface ReceiptExample {
+  head: string
+  path: string[]
+  signedRoot: string
+  collectorSignature: string
 }
 
 describe('docs/PROTOCOL.md', () => {
@@ -39,6 +46,17 @@ describe('docs/PROTOCOL.md', () => {
         expect(verifyTypedData(domain, types, value, signature).toLowerCase()).toBe(signer)
       }
     }
+  })
+
+  it('leads from a receipt to the root that is signed, as its words say', () => {
+    const derived = /### Derived values\n\n```json\n([\s\S]*?)\n```/.exec(protocol)?.[1] ?? '{}'
+    const { head, path, signedRoot, collectorSignature } = (JSON.parse(derived) as { receipt: ReceiptExample }).receipt
+    const both = (one: string, other: string) => keccak256(one < other ? concat([one, other]) : concat([other, one]))
+    expect(path.length).toBeGreaterThan(1)
+    expect(path.reduce(both, keccak256(head))).toBe(signedRoot)
+    expect(head).toBe(exampleOf('InferenceEscrow', 'Receipt').structHash)
+    const { value, signature } = exampleOf('InferenceEscrow', 'Receipts')
+    expect([value.root, signature]).toEqual([signedRoot, collectorSignature])
   })
 
   it('lists every error code with its status and whether a repeat may succeed', () => {

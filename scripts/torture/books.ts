@@ -13,11 +13,11 @@ export interface Audit {
   findings: string[]
 }
 
-/** Requests that have not come to an end yet. */
+/** Requests that have not come to an end yet, and leases that nobody uses any more. */
 export async function unfinished(databaseUrl: string): Promise<number> {
   const [row] = await ask<{ count: string }>(
     databaseUrl,
-    `SELECT count(*) FROM requests WHERE state NOT IN ('FINAL', 'RELEASED', 'VOIDED')`,
+    `SELECT (SELECT count(*) FROM requests WHERE state NOT IN ('FINAL', 'RELEASED', 'VOIDED')) + (SELECT count(*) FROM leases) AS count`,
   )
   return Number(row?.count)
 }
@@ -75,6 +75,7 @@ const impossible: Record<string, string> = {
   'a voided request that somebody still owes': `SELECT request_id FROM entries JOIN requests USING (request_id) WHERE state = 'VOIDED'
     GROUP BY request_id, ledger_account HAVING sum(amount) <> 0`,
   'a reservation of a request that does not run': `SELECT request_id FROM reservations`,
+  'a lease that nothing runs on': `SELECT account_id FROM leases`,
   'a charge that waits for the chain and has ended': `SELECT request_id FROM unsettled`,
   'an account whose receipts have a gap': `SELECT account_id FROM receipts GROUP BY account_id HAVING max(sequence) <> count(*)`,
   'an account that owes another sum than its requests': `SELECT a.account_id FROM accounts a LEFT JOIN requests q

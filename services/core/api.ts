@@ -208,5 +208,7 @@ export interface ReceiptBody {
   sequence: string
   previousHead: string
   head: string
+  /** Of the collector, over the root to which `path` leads from `head`: see receipt-signature.ts. */
   collectorSignature: string
+  path: string[]
 }

@@ -99,6 +99,8 @@ export const messages = {
       field('charged', 'uint128'),
       field('previousHead', 'bytes32'),
     ],
+    // Of the collector, over the heads of all receipts that were committed together: see receipt-signature.ts.
+    Receipts: [field('root', 'bytes32')],
   },
   X402Router: {
     // Of the collector or the house account's key.

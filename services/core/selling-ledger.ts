@@ -38,6 +38,11 @@ export interface Reservation {
   owner: string
   /** The job leaves for `provider` as soon as this is durable: saves the call of `dispatched`. */
   dispatched?: boolean
+  /**
+   * It may take its place from room that this gateway has leased of the account, durable before, and is written when it is
+   * charged or released. Not for what grows on the way or is paid elsewhere.
+   */
+  leased?: boolean
   /** Of the same account and key, its signature checked: kept as by `acceptVoucher`, whatever becomes of the reservation. */
   voucher?: Voucher
 }
@@ -67,7 +72,7 @@ export interface Delivery {
   receipt: JobReceipt
   providerSignature: string
   /** Makes the answer from its place in the account's receipts; called again when that place was taken meanwhile, so it must be quick and pure. */
-  answerOf: (committed: Committed) => Uint8Array
+  answerOf: (committed: CommittedTogether) => Uint8Array
   /** Seals the answer for the database, so that a repeat of the request can be given it; null: it is not kept. */
   sealAnswer: ((answer: Uint8Array) => Uint8Array) | null
   /** Takes the place of the progress that was recorded. */
@@ -88,11 +93,17 @@ export type Extended =
   | { ok: false; reason: 'ended' }
   | Exclude<Reserved, { ok: true } | { reason: 'repeated' } | { reason: 'conflict' }>
 
-/** What the gateway counter-signs; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
+/** A receipt's place in its account's chain; `head` = EIP-712 struct hash of the Receipt, the next one's previousHead. */
 export interface Committed {
   sequence: bigint
   previousHead: string
   head: string
+}
+
+/** What the gateway counter-signs. */
+export interface CommittedTogether extends Committed {
+  /** Heads of all receipts that are committed in the same call, this one's among them. The same list for each of them, which never changes. */
+  group: readonly string[]
 }
 
 export interface KeyStanding {
@@ -169,6 +180,7 @@ export interface SellingLedger {
   reserve(reservation: Reservation, now: number): Promise<Reserved>
   /** `dispatched`: the job is about to leave for a provider. */
   dispatched(requestId: string, provider: string): Promise<void>
+  /** Throws `CommitRefused` for some that were reserved as `leased`. */
   commit(delivery: Delivery): Promise<Committed & { answer: Uint8Array }>
   /**
    * Reserves more for a request that runs, up to `max` in all, by the rules of `reserve`; `voucher` as there. What has as much

@@ -1,9 +1,8 @@
 import type { InferAnswer } from '../core/api.ts'
 import { DEFAULT_PURPOSE } from '../core/consent.ts'
 import type { Job, JobResult } from '../core/jobs.ts'
-import { digestOfStruct } from '../core/messages.ts'
 import { priceOf } from '../core/metering.ts'
-import type { Committed } from '../core/selling-ledger.ts'
+import type { CommittedTogether } from '../core/selling-ledger.ts'
 import { toJsonTensor } from '../core/tensors.ts'
 import type { Shop } from './order.ts'
 import type { Payer } from './payer.ts'
@@ -16,11 +15,11 @@ export interface Delivered {
   job: Pick<Job, 'inputSalt' | 'outputSalt'>
 }
 
-/** What the caller gets: outputs, what they cost, and the receipt, which the collector signs here. */
+/** What the caller gets: outputs, what they cost, and the receipt, which the collector signs. */
 export function inferAnswer(
-  shop: Pick<Shop, 'signReceipt' | 'escrow'>,
+  shop: Pick<Shop, 'signatureOf'>,
   delivered: Delivered & { payer: Pick<Payer, 'accountId' | 'key'> },
-  committed: Committed,
+  committed: CommittedTogether,
 ): InferAnswer {
   const { order, payer, requestId, result, job } = delivered
   const { receipt, signature, outputs } = result
@@ -44,7 +43,7 @@ export function inferAnswer(
       sequence: committed.sequence.toString(),
       previousHead: committed.previousHead,
       head: committed.head,
-      collectorSignature: shop.signReceipt(digestOfStruct('InferenceEscrow', shop.escrow, committed.head)),
+      ...shop.signatureOf(committed),
     },
   }
 }

@@ -18,6 +18,7 @@ import { openOrphans } from './orphans.ts'
 import { openPayerBook } from './payer.ts'
 import { openPublisher } from './publisher.ts'
 import { openPurposes } from './purposes.ts'
+import { openReceiptSigner } from './receipt-signer.ts'
 import { openRelay } from './relay.ts'
 import { Releases } from './releases.ts'
 import { openRepeats } from './repeats.ts'
@@ -99,7 +100,7 @@ export async function openGateway(
     purposes,
     releases,
     repeats,
-    signReceipt: openSigner(config.collector.privateKey),
+    signatureOf: openReceiptSigner({ escrow, sign: openSigner(config.collector.privateKey) }),
     escrow,
     owner,
     jobTimeoutMs,

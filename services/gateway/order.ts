@@ -7,7 +7,9 @@ import { GranaryError } from '../core/errors.ts'
 import type { Verifier } from '../core/messages.ts'
 import { checkInputs, countUnits, priceOf } from '../core/metering.ts'
 import type { Dispatcher, Ledger } from '../core/ports.ts'
+import type { ReceiptSignature } from '../core/receipt-signature.ts'
 import type { Candidate } from '../core/routing.ts'
+import type { CommittedTogether } from '../core/selling-ledger.ts'
 import type { Tensor } from '../core/tensors.ts'
 import type { Catalog, SellableModel } from './catalog.ts'
 import type { Quote } from './challenge.ts'
@@ -28,7 +30,7 @@ export interface Shop {
   releases: Releases
   repeats: Repeats
   /** By the collector's key. */
-  signReceipt: (digest: string) => string
+  signatureOf: (committed: CommittedTogether) => ReceiptSignature
   escrow: Verifier
   /** This process, in reservations. */
   owner: string

@@ -1,10 +1,11 @@
 import { randomHexOf } from '../adapters/randomness.ts'
+import { CommitRefused } from '../core/commit-refused.ts'
 import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { Job, JobResult } from '../core/jobs.ts'
 import { priceOf } from '../core/metering.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
-import type { Committed, Reserved } from '../core/selling-ledger.ts'
+import type { CommittedTogether, Reserved } from '../core/selling-ledger.ts'
 import { type Delivered, inferAnswer } from './answer.ts'
 import { type Order, offering, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
@@ -26,9 +27,13 @@ export async function sell(shop: Shop, order: Order, payer: Payer): Promise<{ an
   checkScope(order, payer)
   const { accountId, key, idempotencyKey } = payer
   const identity = idempotencyKey === null ? null : identityOf({ accountId, key, idempotencyKey })
-  const reserved = await reserveOrAnswer(shop, order, { payer, requestId: newRequestId(), identity })
-  if ('answer' in reserved) return { answer: reserved.answer, repeated: true }
-  return { answer: await perform(shop, order, reserved.sale), repeated: false }
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    const reserved = await reserveOrAnswer(shop, order, { payer, requestId: newRequestId(), identity, leased: true })
+    if ('answer' in reserved) return { answer: reserved.answer, repeated: true }
+    const done = await perform(shop, order, reserved.sale)
+    if (done) return done
+  }
+  throw triedAgain()
 }
 
 /** A sale under its id in the ledger. */
@@ -37,6 +42,8 @@ export interface Sale {
   requestId: string
   /** null: the client can't repeat it. */
   identity: Identity | null
+  /** Its place may come from a lease: it is bought whole, of an account's own money. */
+  leased?: boolean
   /** For whom the job leaves first. */
   chosen: Candidate | null
 }
@@ -45,16 +52,21 @@ export interface Sale {
 export async function reserveOrAnswer(
   shop: Shop,
   order: Order,
-  { payer, requestId, identity }: Omit<Sale, 'chosen'>,
+  { payer, requestId, identity, leased = false }: Omit<Sale, 'chosen'>,
 ): Promise<{ sale: Sale } | { answer: Uint8Array; earlier: string }> {
   for (let turn = 0; turn < MAX_TURNS; turn++) {
-    const sale = { payer, requestId, identity, chosen: chooseCandidate(affordableOf(shop, order, NONE_TRIED), Math.random) }
+    const chosen = chooseCandidate(affordableOf(shop, order, NONE_TRIED), Math.random)
+    const sale = { payer, requestId, identity, leased, chosen }
     const reserved = await reserveOrRelease(shop, order, sale)
     if (reserved.ok) return { sale }
     const answer = identity && (await shop.repeats.answer(reserved, identity))
     if (answer) return { answer, earlier: reserved.request.requestId }
   }
-  throw new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
+  throw triedAgain()
+}
+
+function triedAgain(): GranaryError {
+  return new GranaryError('idempotency.running', 'The same request is tried again and again.', { retryAfterSeconds: 1 })
 }
 
 async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{ ok: true } | Repeated> {
@@ -67,13 +79,18 @@ async function reserveOrRelease(shop: Shop, order: Order, sale: Sale): Promise<{
   }
 }
 
-async function perform(shop: Shop, order: Order, sale: Sale): Promise<Uint8Array> {
+/** null: the same request was sold elsewhere meanwhile, and released there. */
+async function perform(shop: Shop, order: Order, sale: Sale): Promise<{ answer: Uint8Array; repeated: boolean } | null> {
   try {
     const { result, job } = await dispatch(shop, order, sale)
-    return await commit(shop, { order, result, job, ...sale })
+    return { answer: await commit(shop, { order, result, job, ...sale }), repeated: false }
   } catch (error) {
-    await shop.releases.release(sale.requestId, error instanceof GranaryError ? error.code : 'internal')
-    throw error
+    const refused = error instanceof CommitRefused ? error.refused : null
+    await shop.releases.release(sale.requestId, refused?.reason ?? (error instanceof GranaryError ? error.code : 'internal'))
+    if (!refused) throw error
+    if (refused.reason !== 'repeated') throw refusalOf(refused, sale.payer, null)
+    const answer = sale.identity && (await shop.repeats.answer(refused, sale.identity))
+    return answer && { answer, repeated: true }
   }
 }
 
@@ -93,7 +110,11 @@ export function checkScope({ model, purpose, jurisdiction }: Order, { models, pu
 }
 
 /** Throws every refusal but a repeat. */
-async function reserve(shop: Shop, order: Order, { payer, requestId, identity, chosen }: Sale): Promise<{ ok: true } | Repeated> {
+async function reserve(
+  shop: Shop,
+  order: Order,
+  { payer, requestId, identity, leased = false, chosen }: Sale,
+): Promise<{ ok: true } | Repeated> {
   const { ledger } = shop
   const { accountId, key, voucher } = payer
   const head = await shop.consent.require({
@@ -119,6 +140,7 @@ async function reserve(shop: Shop, order: Order, { payer, requestId, identity, c
     max,
     owner: shop.owner,
     dispatched: chosen !== null,
+    leased,
   }
   // A lower voucher than the one kept may simply have been overtaken: the ceiling kept is what counts.
   let reserved = await ledger.reserve(voucher ? { ...reservation, voucher } : reservation, head.timestamp)
@@ -207,7 +229,7 @@ export async function commit(
 ): Promise<Uint8Array> {
   const { receipt, signature } = result
   const charged = priceOf(receipt.units, receipt.unitPrice)
-  const answerOf = (committed: Committed): Uint8Array =>
+  const answerOf = (committed: CommittedTogether): Uint8Array =>
     Buffer.from(JSON.stringify(inferAnswer(shop, { order, payer, requestId, result, job }, committed)))
   const sealAnswer = identity && shop.repeats.sealing(identity)
   const { answer } = await shop.ledger.commit({ requestId, charged, receipt, providerSignature: signature, answerOf, sealAnswer })

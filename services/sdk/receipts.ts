@@ -1,6 +1,7 @@
 import type { InferAnswer, InferBody, ReceiptBody } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
-import { digestOf, signerOf, structHashOf, type Verifier } from '../core/messages.ts'
+import { signerOf, structHashOf, type Verifier } from '../core/messages.ts'
+import { signedDigestOf } from '../core/receipt-signature.ts'
 import { commitTensors, fromJsonTensor, type JsonTensor } from '../core/tensors.ts'
 import { strayOf } from './asked.ts'
 
@@ -17,7 +18,8 @@ export interface ReceiptCheck {
 
 /**
  * Refuses an answer whose receipt does not hold: another request than the one asked, outputs that differ from what the provider
- * committed to, a charge above the price or the agreement, a head that does not follow, a signature that is not the collector's.
+ * committed to, a charge above the price or the agreement, a head that does not follow, a path and a signature
+ * that are not the collector's word for it.
  */
 export function checkReceipt({ answer, ...check }: ReceiptCheck): void {
   checkReceiptOf({ ...check, answer, commitment: commitmentTo(answer.outputs) })
@@ -52,8 +54,27 @@ export function checkReceiptOf({ asked, answer, commitment, escrow, collector, a
   if (charged > max) refuse(`it charges ${charged}, more than the ${max} agreed`)
   const value = receiptValue(receipt, charged)
   if (structHashOf('InferenceEscrow', 'Receipt', value) !== receipt.head) refuse('its head is not its hash')
-  const signer = signerOf(digestOf('InferenceEscrow', 'Receipt', escrow, value), receipt.collectorSignature)
-  if (signer?.toLowerCase() !== collector) refuse('the collector did not sign it')
+  const digest = signedDigestOf(receipt, escrow)
+  if (digest === null) refuse('its path is malformed')
+  else if (groupSignerOf(digest, receipt.collectorSignature) !== collector) refuse('the collector did not sign it')
+}
+
+/** Signers seen last: what runs in parallel is committed together, and the same signature stands for all of it. */
+const signers = new Map<string, string>()
+const MOST_SIGNERS = 64
+
+/** As signerOf, in lower case. */
+function groupSignerOf(digest: string, signature: unknown): string | null {
+  if (typeof signature !== 'string') return null
+  const name = `${digest} ${signature}`
+  const known = signers.get(name)
+  if (known !== undefined) return known
+  const signer = signerOf(digest, signature)?.toLowerCase()
+  if (signer === undefined) return null
+  const oldest = signers.keys().next()
+  if (signers.size >= MOST_SIGNERS && !oldest.done) signers.delete(oldest.value)
+  signers.set(name, signer)
+  return signer
 }
 
 export function wrongReceipt(requestId: string, why: string): GranaryError {

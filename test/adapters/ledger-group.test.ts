@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openGroup } from '../../services/adapters/ledger/group.ts'
 import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
 import { GranaryError } from '../../services/core/errors.ts'
+import type { CommittedTogether } from '../../services/core/selling-ledger.ts'
 import { openTestServer, type TestServer } from '../support/postgres.ts'
-import { deliver, fund, newAccount, order } from './conformance/ledger-acts.ts'
+import { deliver, fund, newAccount, order, untilLeasing } from './conformance/ledger-acts.ts'
 
 const limits = { most: 4, waiting: 10, laneOf: () => 'one lane' }
 
@@ -106,12 +107,13 @@ describe('the ledger in groups', () => {
     const other = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
     const slowing = new pg.Client({ connectionString: database.url })
     await slowing.connect()
+    await untilLeasing(ledger, other)
     // Only who is judged alone looks at stored answers.
     await slowing.query('BEGIN; LOCK TABLE answers IN ACCESS EXCLUSIVE MODE')
     const refusals = Promise.allSettled(Array.from({ length: 100 }, () => ledger.reserve(order(broke, { max: 5n }), 1000)))
     const isJudging = `SELECT FROM pg_locks WHERE relation = 'answers'::regclass AND NOT granted`
     await expect.poll(async () => (await slowing.query(isJudging)).rowCount).toBeGreaterThan(0)
-    expect(await ledger.reserve(order(other), 1000)).toEqual({ ok: true })
+    expect(await ledger.reserve(order(other, { leased: true }), 1000)).toEqual({ ok: true })
     // Longer than anybody waits for a connection.
     await new Promise((resolve) => setTimeout(resolve, 4500))
     await slowing.query('COMMIT')
@@ -127,17 +129,52 @@ describe('the ledger in groups', () => {
     await using ledger = await openLedger({ url: database.url })
     const accounts = await Promise.all(Array.from({ length: 8 }, () => newAccount()))
     for (const account of accounts) await fund(ledger, account, { deposit: 100n, ceiling: 100n })
-    const orders = Array.from({ length: 64 }, (_, index) => order(accounts[index % 8] ?? newAccount(), { dispatched: true }))
+    await untilLeasing(ledger, accounts[0] ?? newAccount())
+    const orders = Array.from({ length: 64 }, (_, index) => order(accounts[index % 8] ?? newAccount(), { leased: true }))
     await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
-    expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
-    await Promise.all(orders.map((one) => ledger.commit(deliver(one, { charged: 1n }))))
+    expect(await transactionsOf(database.url, 'leases')).toBeLessThanOrEqual(2)
+    const groups = new Set<readonly string[]>()
+    const note = ({ group }: CommittedTogether) => {
+      groups.add(group)
+      return new Uint8Array()
+    }
+    await Promise.all(orders.map((one) => ledger.commit({ ...deliver(one, { charged: 1n }), answerOf: note })))
+    // As few signatures of the collector.
+    expect(groups.size).toBeLessThanOrEqual(2)
+    expect([...groups].flat().length).toBe(64)
     expect(await transactionsOf(database.url, 'receipts')).toBeLessThanOrEqual(2)
-    expect(await transactionsOf(database.url, 'requests')).toBeLessThanOrEqual(2)
+  })
+
+  it('leaves out whose answer can’t be made, and chains and signs the others as if it were not there', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+    await untilLeasing(ledger, account)
+    const orders = Array.from({ length: 8 }, () => order(account, { dispatched: true, leased: true }))
+    await Promise.all(orders.map((one) => ledger.reserve(one, 1000)))
+    const groups: (readonly string[])[] = []
+    const ends = await Promise.allSettled(
+      orders.map((one, index) => {
+        const answerOf = ({ group }: CommittedTogether) => {
+          if (index === 3) throw new Error('no answer')
+          groups.push(group)
+          return new Uint8Array()
+        }
+        return ledger.commit({ ...deliver(one, { charged: 1n }), answerOf })
+      }),
+    )
+    expect(ends.map(({ status }) => status === 'fulfilled')).toEqual(ends.map((_, index) => index !== 3))
+    const heads = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value.head] : []))
+    expect(groups.at(-1)).toEqual(heads)
+    expect((await ledger.statement(account.accountId, { limit: 10 })).map(({ sequence }) => sequence)).toEqual([
+      ...[7n, 6n, 5n, 4n, 3n, 2n, 1n],
+    ])
+    expect(await transactionsOf(database.url, 'receipts')).toBe(1)
   })
 })
 
 /** Every row knows the transaction that wrote it. */
-async function transactionsOf(url: string, table: 'requests' | 'receipts'): Promise<number> {
+async function transactionsOf(url: string, table: 'leases' | 'receipts'): Promise<number> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

@@ -5,9 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bytesArray, textArray } from '../../services/adapters/ledger/arrays.ts'
 import { openDatabase } from '../../services/adapters/ledger/database.ts'
 import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
-import { reserveTogether } from '../../services/adapters/ledger/reserving-together.ts'
 import { openTestServer, type TestServer } from '../support/postgres.ts'
-import { fund, newAccount, order } from './conformance/ledger-acts.ts'
 
 const HOT_PATH = '0008_hot_path'
 
@@ -41,18 +39,6 @@ describe('the hot path of the ledger', () => {
     const rows = await select(database.url, `SELECT indexdef FROM pg_indexes WHERE tablename = 'requests'`)
     expect(rows).toHaveLength(2)
     for (const { indexdef } of rows) expect(indexdef).not.toMatch(/state|batch_id|charged|provider|reason/)
-  })
-
-  it('leaves accounts with limits to be judged one by one', async () => {
-    await using database = await server.database()
-    await using ledger = await openLedger({ url: database.url })
-    await using client = openDatabase({ url: database.url })
-    const [limited, free] = [newAccount(), newAccount()]
-    for (const account of [limited, free]) await fund(ledger, account, { deposit: 9n, ceiling: 9n })
-    const of = { accountId: limited.accountId, key: limited.key }
-    await ledger.setLimits(of, { requestsPerMinute: 1, parallel: null, budgetPerDay: null, budgetPerMonth: null }, 1)
-    const asked = [limited, free].map((account) => ({ reservation: order(account), now: 1000 }))
-    expect(await reserveTogether(client.call, asked)).toEqual([undefined, { ok: true }])
   })
 
   it('a ledger from before keeps its books: reservations, what is unsettled, answers, entries, released keys', async () => {

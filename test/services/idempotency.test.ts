@@ -62,7 +62,7 @@ describe('the same request again', () => {
       counter.employ(false)
       const again = await counter.send(sent)
       expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true'])
-      const receipts = [first, again].map(({ bytes }) => /"receipt":\{.*?\}/.exec(bytes.toString())?.[0])
+      const receipts = [first, again].map(({ bytes }) => /"receipt":\{.*?"path":\[.*?\]/.exec(bytes.toString())?.[0])
       expect(receipts[0]).toBeDefined()
       expect(receipts[1]).toBe(receipts[0])
       expectProblem(await counter.send({ ...sent, body: changed }), 409, 'idempotency.conflict')
@@ -143,8 +143,7 @@ describe('the same request again', () => {
     const first = counter.send({ body: mood('released'), headers })
     await expect.poll(gate.jobs, PATIENT).toBe(1)
     const repeat = counter.send({ body: mood('released'), headers })
-    const [line] = await running(counter.databaseUrl)
-    await counter.ledger.release(line ?? '', 'test')
+    await counter.ledger.release(counter.lastJob(), 'test')
     // The second job waits at the same gate.
     await expect.poll(gate.jobs, PATIENT).toBe(2)
     gate.open()
@@ -258,11 +257,6 @@ describe('requests from before answers were sealed', () => {
 async function storedRow(url: string, requestId: string) {
   const rows = await select(url, 'SELECT * FROM requests LEFT JOIN answers USING (request_id) WHERE request_id = $1', [requestId])
   return rows[0] as { answer: Buffer; account_id: string; key: string; idempotency_key: string }
-}
-
-async function running(url: string): Promise<string[]> {
-  const rows = await select(url, `SELECT request_id FROM requests WHERE state IN ('RESERVED', 'DISPATCHED')`, [])
-  return rows.map((row) => String((row as { request_id: string }).request_id))
 }
 
 async function select(url: string, sql: string, values?: unknown[]): Promise<unknown[]> {

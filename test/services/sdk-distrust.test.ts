@@ -1,11 +1,12 @@
-import { Wallet } from 'ethers'
+import { keccak256, toBeHex, Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import { accountIdOf, NO_USAGE } from '../../services/core/accounts.ts'
-import type { InferAnswer } from '../../services/core/api.ts'
-import { errorOfProblem } from '../../services/core/errors.ts'
+import type { InferAnswer, ReceiptBody } from '../../services/core/api.ts'
+import { errorOfProblem, GranaryError } from '../../services/core/errors.ts'
 import { receiptsRoot } from '../../services/core/merkle.ts'
 import { digestOf, digestOfStruct } from '../../services/core/messages.ts'
 import { headOf, type PublishedReceipt } from '../../services/core/published-batch.ts'
+import { signedDigestOf, signReceipts } from '../../services/core/receipt-signature.ts'
 import { x25519PublicKey } from '../../services/core/sessions.ts'
 import { commitTensors, floatTensor, textTensor } from '../../services/core/tensors.ts'
 import { type AccountReceipt, auditReceipts, type ReceiptsFile } from '../../services/sdk/audit.ts'
@@ -78,6 +79,35 @@ describe('the SDK', () => {
     expect(() => checkReceipt({ ...check, asked, answer: answerOf({ ...own, ...changed }) })).toThrow(`it is for ${what}`)
   })
 
+  it.each([1, 2, 64, 256])('takes a receipt that was signed with others, %i in all', (size) => {
+    const answer = answerOf({}, othersOf(size))
+    expect(answer.receipt.path).toHaveLength(Math.log2(size))
+    for (const _ of ['at first', 'and again']) expect(() => check(answer)).not.toThrow()
+  })
+
+  it.each<[string, (receipt: ReceiptBody) => Partial<Record<keyof ReceiptBody, unknown>>]>([
+    ['a path that leads elsewhere', ({ path }) => ({ path: path.with(2, hex('77')) })],
+    ['the path of another receipt of the group', ({ head }) => ({ path: pathOf(othersOf(16)[0] ?? '', head) })],
+    ['a path that is too short', ({ path }) => ({ path: path.slice(1) })],
+    ['a path that is too long', ({ path }) => ({ path: [...path, hex('77')] })],
+    ['a path without an end', ({ path }) => ({ path: Array(1000).fill(path[0]) })],
+    ['no path', () => ({ path: undefined })],
+    ['a path of other things', () => ({ path: [{}, null, 7, '0x'] })],
+    ['a path that is no list', () => ({ path: { length: 0 } })],
+    ['the signature of another group', () => ({ collectorSignature: answerOf({}, othersOf(15)).receipt.collectorSignature })],
+    ['a signature that is none', () => ({ collectorSignature: { toString: 1 } })],
+    ['a signature over itself', ({ head }) => ({ collectorSignature: signed(digestOfStruct('InferenceEscrow', escrow, head)) })],
+    ["somebody else's signature", (receipt) => ({ collectorSignature: signed(signedDigestOf(receipt, escrow) ?? '', payer) })],
+  ])('refuses a receipt with %s, whatever it has seen before', (_, changed) => {
+    const answer = answerOf({}, othersOf(16))
+    const wrong = { ...answer, receipt: { ...answer.receipt, ...changed(answer.receipt) } as ReceiptBody }
+    for (const one of [wrong, wrong]) {
+      expect(() => check(one)).toThrow(GranaryError)
+      expect(() => check(one)).toThrow(/its path is malformed|the collector did not sign it/)
+      expect(() => check(answer)).not.toThrow()
+    }
+  })
+
   it('holds tensors against a receipt as they went over the wire', () => {
     const check = { escrow, collector, accountId, key: config.payer, max: 7n }
     const inputs = [{ name: 'x', datatype: 'FP32' as const, shape: [2], data: [-0, 1] }]
@@ -109,13 +139,32 @@ describe('the SDK', () => {
   })
 })
 
+function check(answer: InferAnswer): void {
+  checkReceipt({
+    asked: { model: 'm', inputs: { value: 1.5 } },
+    answer,
+    escrow,
+    collector,
+    accountId,
+    key: config.payer,
+    max: 7n,
+  })
+}
+
+const signed = (digest: string, by = seller) => by.signingKey.sign(digest).serialized
+
+/** Heads of the others in a group of so many. */
+function othersOf(size: number): string[] {
+  return Array.from({ length: size - 1 }, (_, index) => keccak256(toBeHex(index, 32)))
+}
+
 /** For request 01, with `changed` in the job that provider and collector sign. */
-function answerOf(changed: Record<string, string | number>): InferAnswer {
+function answerOf(changed: Record<string, string | number>, others: readonly string[] = []): InferAnswer {
   const { job, key, sequence, previousHead, providerSignature } = receiptAfter(null, hex('01'))
   const receipt = { key, sequence, previousHead, charged: '7', providerSignature }
   const changedJob = { ...job, outputCommitment: commitTensors([], hex('5b')), ...changed }
   const head = headOf({ ...receipt, job: changedJob }, { accountId, key })
-  const collectorSignature = seller.signingKey.sign(digestOfStruct('InferenceEscrow', escrow, head)).serialized
+  const signature = signReceipts([...others, head], { escrow, sign: signed }).get(head) ?? raise()
   return {
     id: hex('01'),
     model: 'm',
@@ -126,7 +175,7 @@ function answerOf(changed: Record<string, string | number>): InferAnswer {
     units: '1',
     unitPrice: '7',
     charged: '7',
-    receipt: { ...receipt, accountId, job: changedJob, inputSalt: hex('5a'), outputSalt: hex('5b'), head, collectorSignature },
+    receipt: { ...receipt, accountId, job: changedJob, inputSalt: hex('5a'), outputSalt: hex('5b'), head, ...signature },
   }
 }
 
@@ -187,4 +236,13 @@ function openGateway(infer: (request: HttpRequest) => Promise<unknown>): Http {
     }),
     json: async <T>({ path }: HttpRequest) => answers[path] as T,
   }
+}
+
+/** Of one of the others, in the group of 16 that this head was signed in. */
+function pathOf(other: string, head: string): string[] {
+  return signReceipts([...othersOf(16), head], { escrow, sign: signed }).get(other)?.path ?? raise()
+}
+
+function raise(): never {
+  throw new Error('a receipt without a signature')
 }

@@ -1,6 +1,7 @@
 import { NO_USAGE } from '../../core/accounts.ts'
 import type { AccountConfig, KeyStanding, SellingLedger, Voucher } from '../../core/selling-ledger.ts'
 import type { Database, Query } from './database.ts'
+import type { Leases } from './leases.ts'
 import { claimMirror } from './mirror.ts'
 import { feedKnown } from './mirrored-accounts.ts'
 
@@ -39,7 +40,7 @@ export interface ReservedRow {
 }
 
 export const RESERVED_SUMS = `SELECT coalesce(sum(max), 0) AS account_reserved, coalesce(sum(max) FILTER (WHERE key = $2), 0) AS key_reserved
-  FROM reservations WHERE account_id = $1`
+  FROM reserved WHERE account_id = $1`
 
 /** The one writer of an account; whoever needs several takes them in id order. */
 export async function lockAccount(query: Query, accountId: string): Promise<AccountRow | null> {
@@ -47,10 +48,10 @@ export async function lockAccount(query: Query, accountId: string): Promise<Acco
   return rows[0] ?? null
 }
 
-export function openAccounts({
-  query,
-  transaction,
-}: Database): Pick<SellingLedger, 'knowAccount' | 'account' | 'standing' | 'acceptVoucher'> {
+export function openAccounts(
+  { query, transaction }: Database,
+  leases: Pick<Leases, 'giveBack'>,
+): Pick<SellingLedger, 'knowAccount' | 'account' | 'standing' | 'acceptVoucher'> {
   return {
     async knowAccount(accountId, config) {
       if (await isKnown(query, accountId)) return
@@ -63,6 +64,7 @@ export function openAccounts({
     },
 
     async standing(accountId, key) {
+      await leases.giveBack(accountId)
       const { rows } = await query<AccountRow & ReservedRow & KeyRow & { account_charged: string }>(
         `SELECT a.*, a.charged AS account_charged, k.*, r.* FROM accounts a
          CROSS JOIN LATERAL (${RESERVED_SUMS}) r

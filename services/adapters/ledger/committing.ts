@@ -1,16 +1,20 @@
+import { CommitRefused } from '../../core/commit-refused.ts'
 import { GranaryError } from '../../core/errors.ts'
 import { structHashOf } from '../../core/messages.ts'
-import type { Committed, Delivery, RequestState, SellingLedger, StatementLine } from '../../core/selling-ledger.ts'
+import type { Committed, Delivery, RequestState, Reserved, SellingLedger, StatementLine } from '../../core/selling-ledger.ts'
 import type { AccountRow } from './accounts.ts'
-import { type Charged, commitTogether, receiptJson, storedAnswerOf } from './committing-together.ts'
+import { becomeReserved } from './committing-leased.ts'
+import { type Charged, commitTogether, endLeased, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
 import { forgetProgress } from './extending.ts'
 import { openGroup } from './group.ts'
 import { countSpending } from './limits.ts'
 import { openReceiptHeads } from './receipt-heads.ts'
-import type { RunningRequests } from './running-requests.ts'
+import type { Reserving } from './reserving.ts'
 
 const GROUP = { most: 256, waiting: 10_000 }
+
+type Refusal = Exclude<Reserved, { ok: true }>
 
 interface OpenRequest {
   key: string
@@ -39,15 +43,31 @@ export const ledgerAccount = {
 /** Chapter 4, the last step: a delivered job gets its place in the account's receipts and is charged, once. */
 export function openCommits(
   { query, call, transaction }: Database,
-  running: RunningRequests,
+  { running, leased, leases }: Reserving,
 ): Pick<SellingLedger, 'commit' | 'statement'> {
-  const charging = { query: call, running, heads: openReceiptHeads(query) }
+  const charging = { query: call, run: leases.run, leased, heads: openReceiptHeads(query) }
   const commitInGroup = openGroup<Delivery, Charged>({
     ...GROUP,
     together: (deliveries) => commitTogether(charging, deliveries),
-    alone: (delivery) => transaction((under) => commit(under, delivery)),
-    laneOf: ({ requestId }) => running.find(requestId)?.accountId ?? requestId,
+    alone: commitAlone,
+    laneOf: ({ requestId }) => leased.find(requestId)?.reservation.accountId ?? running.find(requestId)?.accountId ?? requestId,
   })
+
+  async function commitAlone(delivery: Delivery): Promise<Charged> {
+    const request = leased.find(delivery.requestId)
+    const done = await transaction(async (under): Promise<{ charged: Charged } | { refused: Refusal }> => {
+      const reserved = request && (await becomeReserved(under, { request, delivery, run: leases.run }))
+      return reserved && !reserved.ok ? { refused: reserved } : { charged: await commit(under, delivery) }
+    })
+    if ('refused' in done) {
+      if (request) leased.knowRepeater(request.reservation.accountId)
+      throw new CommitRefused(done.refused)
+    }
+    if (request) endLeased(leased, request)
+    running.end(delivery.requestId)
+    return done.charged
+  }
+
   return {
     async commit(delivery) {
       if (!delivery.inSteps) return commitInGroup(delivery)
@@ -98,12 +118,12 @@ async function commit(query: Query, delivery: Delivery): Promise<Charged> {
     ) {
       throw new GranaryError('internal', 'The request was committed with another receipt.', { requestId })
     }
-    return { ...committed, answer: answerOf(committed) }
+    return { ...committed, answer: answerOf({ ...committed, group: [committed.head] }) }
   }
   checkDelivery(request, delivery)
   const sequence = BigInt(account.sequence) + 1n
   const committed = { sequence, previousHead: account.head, head: headOf(sequence, account.head) }
-  const answer = answerOf(committed)
+  const answer = answerOf({ ...committed, group: [committed.head] })
   await write(query, { account, request, delivery, committed, answer: storedAnswerOf(delivery, answer) })
   if (account.limited) {
     await countSpending(query, {

@@ -5,17 +5,22 @@ import { type AccountRow, type KeyRow, keepBest, RESERVED_SUMS, type ReservedRow
 import { receiptJson } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
 import { budgetReached } from './limits.ts'
-import { hasEnded, shortfallOf } from './reserving.ts'
+import { type Reserving, withRoom } from './reserving.ts'
+import { hasEnded, shortfallOf } from './reserving-alone.ts'
 
 type Extension = Parameters<SellingLedger['extend']>[0]
 
 /** Requests whose answers come in steps: their reservation grows as they go on, and what was delivered is kept on the way. */
-export function openExtensions({
-  query,
-  transaction,
-}: Database): Pick<SellingLedger, 'extend' | 'recordProgress' | 'leftoverProgress'> {
+export function openExtensions(
+  { query, transaction }: Database,
+  { running, leases }: Pick<Reserving, 'running' | 'leases'>,
+): Pick<SellingLedger, 'extend' | 'recordProgress' | 'leftoverProgress'> {
   return {
-    extend: (extension, now) => transaction((under) => extend(under, extension, now)),
+    extend(extension, now) {
+      const attempt = () => transaction((under) => extend(under, extension, now))
+      const accountId = running.find(extension.requestId)?.accountId
+      return accountId ? withRoom({ query }, leases, { accountId, attempt }) : attempt()
+    },
 
     async recordProgress({ requestId, charged, receipt, providerSignature }) {
       const { rowCount } = await query(

@@ -1,4 +1,5 @@
 import { GranaryError } from '../../core/errors.ts'
+import { openLanes } from './lanes.ts'
 
 export interface Group<Item, Done> {
   /** One call for all of them; undefined for those that have to be done alone. */
@@ -17,7 +18,7 @@ interface Waiting<Item, Done> extends PromiseWithResolvers<Done> {
 }
 
 /** Lanes at a time. Each takes a connection to the database, of which others need some too. */
-const ALONE_AT_ONCE = 6
+export const ALONE_AT_ONCE = 6
 
 /**
  * Group commit: what arrives while a call is running is handed on together as soon as it ends, so that many share one round
@@ -27,7 +28,7 @@ const ALONE_AT_ONCE = 6
 export function openGroup<Item, Done>(group: Group<Item, Done>): (item: Item) => Promise<Done> {
   const { together, alone, laneOf, most, waiting } = group
   const queue: Waiting<Item, Done>[] = []
-  const lonely = openLanes<Waiting<Item, Done>>({ atOnce: ALONE_AT_ONCE, work: doAlone })
+  const lonely = openLanes<Item, Done>({ work: alone, atOnce: ALONE_AT_ONCE, waiting: Number.POSITIVE_INFINITY })
   let running = false
 
   async function run(): Promise<void> {
@@ -37,20 +38,20 @@ export function openGroup<Item, Done>(group: Group<Item, Done>): (item: Item) =>
         const done = await together(taken.map(({ item }) => item))
         taken.forEach((one, index) => {
           const result = done[index]
-          if (result === undefined) lonely.add(laneOf(one.item), one)
+          if (result === undefined) leave(one)
           else one.resolve(result)
         })
       } catch (error) {
         // Whether it happened is not known, so it is not tried in another way.
         const lost = error instanceof GranaryError && error.code === 'ledger.unavailable'
-        for (const one of taken) lost ? one.reject(error) : lonely.add(laneOf(one.item), one)
+        for (const one of taken) lost ? one.reject(error) : leave(one)
       }
     }
     running = false
   }
 
-  function doAlone({ item, resolve, reject }: Waiting<Item, Done>): Promise<void> {
-    return alone(item).then(resolve, reject)
+  function leave({ item, resolve, reject }: Waiting<Item, Done>): void {
+    lonely.add(laneOf(item), item).then(resolve, reject)
   }
 
   return (item) => {
@@ -64,45 +65,5 @@ export function openGroup<Item, Done>(group: Group<Item, Done>): (item: Item) =>
       setImmediate(() => void run())
     }
     return one.promise
-  }
-}
-
-/** So many lanes at a time, one piece of work of each, and then the next lane's turn. `work` never throws. */
-function openLanes<Work>({ atOnce, work }: { atOnce: number; work: (one: Work) => Promise<void> }) {
-  const lanes = new Map<string, Work[]>()
-  const busy = new Set<string>()
-  let size = 0
-
-  function start(): void {
-    for (const [name, waiting] of lanes) {
-      if (busy.size >= atOnce) return
-      const one = busy.has(name) ? undefined : waiting.shift()
-      if (one !== undefined) void run(name, one)
-    }
-  }
-
-  async function run(name: string, one: Work): Promise<void> {
-    busy.add(name)
-    size -= 1
-    await work(one)
-    busy.delete(name)
-    const left = lanes.get(name) ?? []
-    lanes.delete(name)
-    if (left.length > 0) lanes.set(name, left)
-    start()
-  }
-
-  return {
-    /** What waits for its turn. */
-    get size() {
-      return size
-    },
-    add(name: string, one: Work): void {
-      const waiting = lanes.get(name)
-      if (waiting) waiting.push(one)
-      else lanes.set(name, [one])
-      size += 1
-      start()
-    },
   }
 }

@@ -3,6 +3,7 @@ import { type LimitReached, type Limits, limitReached, MINUTE_SECONDS, type Tall
 import type { LimitsInForce, SellingLedger } from '../../core/selling-ledger.ts'
 import { lockAccount } from './accounts.ts'
 import type { Database, Query } from './database.ts'
+import type { Leases } from './leases.ts'
 
 /** The key of the row that limits the whole account. */
 const ACCOUNT = ''
@@ -22,14 +23,20 @@ interface LimitRow {
 }
 
 /** Budgets and rates of keys and accounts. Accounts without any (`accounts.limited`) pay nothing for them. */
-export function openLimits({ query, transaction }: Database): Pick<SellingLedger, 'setLimits' | 'limits'> {
+export function openLimits(
+  { query, transaction }: Database,
+  leases: Pick<Leases, 'giveBack'>,
+): Pick<SellingLedger, 'setLimits' | 'limits'> {
   return {
     async setLimits({ accountId, key }, limits, now) {
-      return transaction(async (under) => {
+      const isKnown = await transaction(async (under) => {
         if (!(await lockAccount(under, accountId))) return false
         await write(under, { accountId, key: key ?? ACCOUNT, limits, now })
         return true
       })
+      // From now on nothing is sold past them here; other gateways are told by the database.
+      await leases.giveBack(accountId)
+      return isKnown
     },
 
     async limits(accountId) {

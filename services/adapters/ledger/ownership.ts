@@ -73,6 +73,7 @@ export function openOwnership(
             [owner, reservedBefore],
           ),
         )
+        await ofTheDead(owner, (under) => under('DELETE FROM leases WHERE owner = $1 AND taken_at < $2', [owner, reservedBefore]))
         released += left?.rows[0]?.released ?? 0
       }
       return released
@@ -81,8 +82,9 @@ export function openOwnership(
 
   async function ownersBefore(reservedBefore: number): Promise<string[]> {
     const { rows } = await query<{ owner: string }>(
-      `SELECT DISTINCT r.owner FROM reservations r JOIN requests q USING (request_id)
-       WHERE q.reserved_at < $1 AND NOT starts_with(r.owner, '${PAYMENTS}') LIMIT ${MOST_OWNERS}`,
+      `SELECT owner FROM reservations r JOIN requests q USING (request_id, owner)
+       WHERE q.reserved_at < $1 AND NOT starts_with(owner, '${PAYMENTS}')
+       UNION SELECT owner FROM leases WHERE taken_at < $1 LIMIT ${MOST_OWNERS}`,
       [reservedBefore],
     )
     return rows.map(({ owner }) => owner)

@@ -5,6 +5,8 @@ import { openCommits } from './committing.ts'
 import { openCredentials } from './credentials.ts'
 import { openDatabase } from './database.ts'
 import { openExtensions } from './extending.ts'
+import { openLeasedRequests } from './leased-requests.ts'
+import { openLeases } from './leases.ts'
 import { openLimits } from './limits.ts'
 import { migrate } from './migrate.ts'
 import { openMirror } from './mirror.ts'
@@ -26,16 +28,17 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
   const applied = await migrate(url)
   if (applied.length > 0) log?.info({ event: 'ledger.migrated', applied })
   const database = openDatabase({ url, log, ...(connections === undefined ? {} : { connections }) })
-  const running = openRunningRequests()
+  const leases = openLeases(database, { url, log })
+  const reserving = { running: openRunningRequests(), leased: openLeasedRequests(), leases }
   return {
-    ...openAccounts(database),
-    ...openReservations(database, running),
-    ...openCommits(database, running),
-    ...openExtensions(database),
+    ...openAccounts(database, leases),
+    ...openReservations(database, reserving),
+    ...openCommits(database, reserving),
+    ...openExtensions(database, reserving),
     ...openCredentials(database),
     ...openSessions(database),
     ...openOwnership(database, { url, log }),
-    ...openLimits(database),
+    ...openLimits(database, leases),
     ...openUsage(database),
     ...openSealed(database),
     ...openPayments(database),
@@ -45,6 +48,9 @@ export async function openLedger({ url, log, connections }: { url: string; log?:
     async ping() {
       await database.query('SELECT 1')
     },
-    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await leases[Symbol.asyncDispose]()
+      await database[Symbol.asyncDispose]()
+    },
   }
 }

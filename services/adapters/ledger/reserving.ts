@@ -1,49 +1,84 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { GranaryError } from '../../core/errors.ts'
-import { MAX_AMOUNT } from '../../core/money.ts'
-import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/selling-ledger.ts'
-import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
-import type { Database, Query } from './database.ts'
-import { openGroup } from './group.ts'
-import { countWithinLimits } from './limits.ts'
-import { type Asked, reserveTogether } from './reserving-together.ts'
+import type { Reservation, Reserved, SellingLedger } from '../../core/selling-ledger.ts'
+import type { Database } from './database.ts'
+import { ALONE_AT_ONCE } from './group.ts'
+import { openLanes } from './lanes.ts'
+import { type LeasedRequests, repeatOf } from './leased-requests.ts'
+import type { Leases } from './leases.ts'
+import { insertRequest, ofIdempotencyKey, reserve, type StoredRow, storedOf } from './reserving-alone.ts'
 import type { RunningRequests } from './running-requests.ts'
 
-const GROUP = { most: 256, waiting: 10_000 }
+const WAITING = 10_000
+/** Others' leases come back within this, when they are not in use. */
+const RECALL_MS = [25, 50, 100, 200]
 
-/** A request that can't be repeated has its own id for a key, and is found by that. */
-const ofIdempotencyKey = (key: '$2' | '$3') => `SELECT q.*, a.answer FROM (
-    SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = ${key} AND idempotency_key <> request_id
-    UNION ALL SELECT * FROM requests WHERE account_id = $1 AND idempotency_key = ${key} AND request_id = ${key}
-  ) q LEFT JOIN answers a USING (request_id) ORDER BY q.released <> '', q.reserved_at DESC LIMIT 1`
+export interface Reserving {
+  running: RunningRequests
+  leased: LeasedRequests
+  leases: Leases
+}
 
-export interface StoredRow {
-  request_id: string
-  state: RequestState
-  body_hash: string
-  charged: string
-  answer: Uint8Array | null
-  reason: string | null
+interface Asked {
+  reservation: Reservation
+  now: number
 }
 
 /** Chapter 4, the ledger's side: what is promised before a job leaves, and what becomes of the promise. */
 export function openReservations(
-  { query, call, transaction }: Database,
-  running: RunningRequests,
+  database: Database,
+  { running, leased, leases }: Reserving,
 ): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request' | 'requestBefore'> {
-  const reserveInGroup = openGroup<Asked, Reserved>({
-    ...GROUP,
-    together: (asked) => reserveTogether(call, asked),
-    alone: ({ reservation, now }) => transaction((under) => reserve(under, reservation, now)),
-    laneOf: ({ reservation }) => reservation.accountId,
+  const { query, call, transaction } = database
+  /** Reservations that wait for a lease, by key: a repeat waits for the first. */
+  const taking = new Map<string, Promise<unknown>>()
+  const alone = openLanes({
+    work: ({ reservation, now }: Asked) => transaction((under) => reserve(under, reservation, now)),
+    atOnce: ALONE_AT_ONCE,
+    waiting: WAITING,
   })
+
+  async function reserveOnLease({ reservation, now }: Asked): Promise<Reserved | null> {
+    const { accountId, idempotencyKey, requestId, bodyHash } = reservation
+    const name = `${accountId} ${idempotencyKey}`
+    while (taking.has(name)) await taking.get(name)?.catch(() => undefined)
+    const before = leased.before(reservation)
+    if (before) return repeatOf(before, bodyHash)
+    if (leased.isKeyKnown(idempotencyKey) || leased.isRepeater(accountId)) return null
+    const taken = leases.take(reservation, now)
+    taking.set(name, taken)
+    try {
+      const lease = await taken
+      if (!lease) return null
+      leased.add({ reservation, reservedAt: now, lease })
+      if (idempotencyKey !== requestId) leased.knowKey(idempotencyKey)
+      return { ok: true }
+    } finally {
+      taking.delete(name)
+    }
+  }
+
+  /** Under the account's lock, with all room that nobody uses. */
+  async function reserveAlone(asked: Asked): Promise<Reserved> {
+    const { accountId, idempotencyKey } = asked.reservation
+    const before = leased.before(asked.reservation)
+    if (before) return repeatOf(before, asked.reservation.bodyHash)
+    leased.knowKey(idempotencyKey)
+    return withRoom(database, leases, { accountId, attempt: () => alone.add(accountId, asked) })
+  }
+
   return {
     async reserve(reservation, now) {
-      const reserved = await reserveInGroup({ reservation, now })
+      const asked = { reservation, now }
+      const onLease = reservation.leased ? await reserveOnLease(asked) : null
+      if (onLease) return onLease
+      const reserved = await reserveAlone(asked)
       if (reserved.ok) running.add(reservation.requestId, reservation)
       return reserved
     },
 
     async dispatched(requestId, provider) {
+      if (leased.find(requestId)) return
       const { rowCount } = await query(
         `UPDATE requests SET state = 'DISPATCHED', provider = $2 WHERE request_id = $1 AND state IN ('RESERVED', 'DISPATCHED')`,
         [requestId, provider],
@@ -54,10 +89,22 @@ export function openReservations(
     // What was committed in the meantime stays charged.
     async release(requestId, reason) {
       running.end(requestId)
-      await call('SELECT release_requests($1, $2)', [[requestId], reason])
+      const request = leased.find(requestId)
+      if (!request) {
+        await call('SELECT release_requests($1, $2)', [[requestId], reason])
+        return
+      }
+      // With its row there, a commit that is still under way can't happen any more.
+      const { reservation, reservedAt, lease } = request
+      const written = await insertRequest(query, { reservation, now: reservedAt, state: 'RELEASED', reason })
+      if (!leased.find(requestId)) return
+      leased.end(requestId)
+      if (written) lease.free(reservation.max)
+      else lease.charge(reservation.max)
     },
 
     async releaseLeftovers(owner) {
+      await query('DELETE FROM leases WHERE owner = $1 AND run <> $2', [owner, leases.run])
       const { rows } = await query<{ released: number }>(
         `SELECT release_requests(array_agg(request_id), 'gateway.restarted') AS released FROM reservations WHERE owner = $1`,
         [owner],
@@ -66,6 +113,8 @@ export function openReservations(
     },
 
     async request(requestId) {
+      const running = leased.stored(requestId)
+      if (running) return running
       const { rows } = await query<StoredRow>(
         `SELECT request_id, state, body_hash, charged, answer, reason FROM requests LEFT JOIN answers USING (request_id)
          WHERE request_id = $1`,
@@ -75,105 +124,31 @@ export function openReservations(
     },
 
     async requestBefore({ accountId, idempotencyKey }) {
+      const running = leased.before({ accountId, idempotencyKey })
+      if (running) return running
       const { rows } = await query<StoredRow>(ofIdempotencyKey('$2'), [accountId, idempotencyKey])
       return rows[0] ? storedOf(rows[0]) : null
     },
   }
 }
 
-async function reserve(query: Query, reservation: Reservation, now: number): Promise<Reserved> {
-  const { accountId, key, idempotencyKey, bodyHash, max } = reservation
-  const account = await lockAccount(query, accountId)
-  if (!account) return { ok: false, reason: 'account-unknown' }
-  if (reservation.voucher) await keepBest(query, reservation.voucher)
-  // A statement of its own: it must see what was committed while this one waited for the lock.
-  const { rows } = await query<ReservedRow & KeyRow & { [K in keyof StoredRow as `earlier_${K}`]: StoredRow[K] | null }>(
-    `SELECT s.*, k.*, e.request_id AS earlier_request_id, e.state AS earlier_state, e.body_hash AS earlier_body_hash,
-       e.charged AS earlier_charged, e.answer AS earlier_answer, e.reason AS earlier_reason
-     FROM (${RESERVED_SUMS}) s
-     LEFT JOIN keys k ON k.account_id = $1 AND k.key = $2
-     LEFT JOIN LATERAL (${ofIdempotencyKey('$3')}) e ON true`,
-    [accountId, key, idempotencyKey],
-  )
-  const row = rows[0]
-  if (!row) throw new GranaryError('internal', 'A sum without a row.', { accountId })
-  if (row.earlier_request_id !== null && row.earlier_state !== null) {
-    if (row.earlier_body_hash !== bodyHash) return { ok: false, reason: 'conflict', requestId: row.earlier_request_id }
-    if (row.earlier_state !== 'RELEASED') {
-      const { earlier_state: state, earlier_charged: charged, earlier_answer: answer, earlier_reason: reason } = row
-      const earlier = { request_id: row.earlier_request_id, state, body_hash: bodyHash, charged: charged ?? '0', answer, reason }
-      return { ok: false, reason: 'repeated', request: storedOf(earlier) }
-    }
+/** Gives back what this process leases and doesn't use, and when that is not enough, calls back what others lease. */
+export async function withRoom<T extends { ok: true } | { ok: false; reason: string }>(
+  { query }: Pick<Database, 'query'>,
+  leases: Pick<Leases, 'giveBack'>,
+  { accountId, attempt }: { accountId: string; attempt: () => Promise<T> },
+): Promise<T> {
+  for (const waitMs of RECALL_MS) {
+    await leases.giveBack(accountId)
+    const result = await attempt()
+    if (result.ok || result.reason !== 'insufficient') return result
+    const { rowCount } = await query(
+      `SELECT pg_notify('granary_leases', $1) WHERE EXISTS (SELECT FROM leases WHERE account_id = $1)`,
+      [accountId],
+    )
+    if (rowCount === 0) return result
+    await delay(waitMs)
   }
-  if (BigInt(account.chain_deposit) === 0n && BigInt(account.chain_charged) === 0n && !account.house)
-    return { ok: false, reason: 'account-unknown' }
-  const standing = standingOf(account, row, row, { accountId, key })
-  if (!standing || hasEnded(row, now)) return { ok: false, reason: 'key-ended' }
-  // A house account's money comes with each request and is not there yet.
-  const refusal = shortfallOf(account.house ? { ...standing, deposit: MAX_AMOUNT } : standing, max)
-  if (refusal) return refusal
-  const reached = account.limited ? await countWithinLimits(query, reservation, now) : null
-  if (reached) return { ok: false, reason: 'limited', reached }
-  await insert(query, reservation, now)
-  return { ok: true }
-}
-
-export function hasEnded({ chain_not_after, chain_revoked_at }: KeyRow, now: number): boolean {
-  if (chain_revoked_at !== null && BigInt(chain_revoked_at) !== 0n) return true
-  return chain_not_after !== null && BigInt(chain_not_after) <= BigInt(now)
-}
-
-type Shortfall = Extract<Reserved, { reason: 'insufficient' }>
-
-/** Names the ceiling last: it alone can be raised by a signature. */
-export function shortfallOf(standing: KeyStanding, max: bigint): Shortfall | null {
-  const { spent, reserved, ceiling, cap, deposit, thawing, accountCharged, accountReserved } = standing
-  const limits = [
-    { limit: 'deposit', available: deposit - thawing - accountCharged - accountReserved },
-    { limit: 'cap', available: (cap ?? spent + reserved + max) - spent - reserved },
-    { limit: 'ceiling', available: ceiling - spent - reserved },
-  ] as const
-  const short = limits.find(({ available }) => available < max)
-  if (!short) return null
-  return {
-    ok: false,
-    reason: 'insufficient',
-    limit: short.limit,
-    available: short.available > 0n ? short.available : 0n,
-    required: max,
-  }
-}
-
-/** A released request may be reserved again under its own id as well as under a new one. */
-async function insert(query: Query, reservation: Reservation, now: number): Promise<void> {
-  const { requestId, accountId, key, idempotencyKey, bodyHash, modelId, provider, purpose, units, unitPrice, max, owner } =
-    reservation
-  const state = reservation.dispatched ? 'DISPATCHED' : 'RESERVED'
-  const { rowCount } = await query(
-    `WITH requested AS (
-     INSERT INTO requests (request_id, account_id, key, idempotency_key, body_hash, model_id, provider, purpose, units, unit_price, max,
-       owner, reserved_at, state)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-     ON CONFLICT (request_id) DO UPDATE SET key = excluded.key, model_id = excluded.model_id, provider = excluded.provider,
-       purpose = excluded.purpose, units = excluded.units, unit_price = excluded.unit_price, max = excluded.max,
-       owner = excluded.owner, reserved_at = excluded.reserved_at, state = excluded.state, released = '', reason = NULL
-     WHERE requests.state = 'RELEASED' AND requests.account_id = excluded.account_id
-       AND requests.idempotency_key = excluded.idempotency_key AND requests.body_hash = excluded.body_hash
-     RETURNING request_id, account_id, key, max, owner
-     )
-     INSERT INTO reservations (request_id, account_id, key, max, owner) SELECT * FROM requested`,
-    [requestId, accountId, key, idempotencyKey, bodyHash, modelId, provider, purpose, units, unitPrice, max, owner, now, state],
-  )
-  if (rowCount !== 1) throw new GranaryError('internal', 'The request id is taken.', { requestId })
-}
-
-export function storedOf({ request_id, state, body_hash, charged, answer, reason }: StoredRow): StoredRequest {
-  return {
-    requestId: request_id,
-    state,
-    bodyHash: body_hash,
-    charged: BigInt(charged),
-    answer: answer ? new Uint8Array(answer) : null,
-    reason,
-  }
+  await leases.giveBack(accountId)
+  return attempt()
 }

@@ -1,8 +1,7 @@
-import type { ReceiptEvent, StepEvent, TopUpEvent } from '../../core/api.ts'
+import type { InferAnswer, ReceiptEvent, StepEvent, TopUpEvent } from '../../core/api.ts'
 import { GranaryError, type Problem, problemOf } from '../../core/errors.ts'
 import type { Job, JobStep } from '../../core/jobs.ts'
 import { priceOf } from '../../core/metering.ts'
-import type { Committed } from '../../core/selling-ledger.ts'
 import type { StepPlan } from '../../core/steps.ts'
 import { joinRows, type Tensor, toJsonTensor } from '../../core/tensors.ts'
 import { inferAnswer } from '../answer.ts'
@@ -132,11 +131,10 @@ export class Course {
     const { receipt, signature } = last
     const outputs = this.#kept && joinRows(this.#kept)
     const result = { receipt, signature, outputs: outputs ?? [] }
-    const answerOf = (committed: Committed) => inferAnswer(shop, { order, payer, requestId, result, job }, committed)
     const charged = priceOf(receipt.units, receipt.unitPrice)
     const committed = await shop.streams.commit({
       ...{ requestId, charged, receipt, providerSignature: signature, inSteps: true },
-      answerOf: (place) => Buffer.from(JSON.stringify(answerOf(place))),
+      answerOf: (place) => Buffer.from(JSON.stringify(inferAnswer(shop, { order, payer, requestId, result, job }, place))),
       sealAnswer: outputs && identity && shop.repeats.sealing(identity),
     })
     if (!committed) return null
@@ -149,7 +147,7 @@ export class Course {
       units,
       charged: charged.toString(),
     })
-    const { outputs: _, ...answer } = answerOf(committed)
+    const { outputs: _, ...answer } = JSON.parse(Buffer.from(committed.answer).toString()) as InferAnswer
     return { ...answer, steps: this.#delivered, of: plan.steps }
   }
 

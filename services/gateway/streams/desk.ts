@@ -1,7 +1,7 @@
 import type { Log } from '../../adapters/log.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { Ledger } from '../../core/ports.ts'
-import type { Committed, Delivery } from '../../core/selling-ledger.ts'
+import type { Delivery } from '../../core/selling-ledger.ts'
 
 export interface StreamLimits {
   /** A whole stream, whatever it waits for. */
@@ -24,7 +24,7 @@ export interface StreamDesk extends AsyncDisposable {
   /** Resolves at the next voucher of the key, and after `timeoutMs` at the latest: another process may have kept one. */
   untilRaised(of: { accountId: string; key: string }, options: { timeoutMs: number; signal: AbortSignal }): Promise<void>
   /** null: the ledger does not answer; the commit is tried again until it does. */
-  commit(delivery: Delivery): Promise<Committed | null>
+  commit(delivery: Delivery): Promise<{ answer: Uint8Array } | null>
 }
 
 const RETRY_MS = 1000

@@ -99,6 +99,22 @@ export function order({ accountId, key }: TestAccount, overrides: Partial<Reserv
   }
 }
 
+/** A ledger that has just been opened leases nothing before it can hear recalls. Charges nothing. */
+export async function untilLeasing(ledger: Ledger, account: TestAccount): Promise<void> {
+  for (let turn = 0; turn < 500; turn += 1) {
+    const asked = order(account, { max: 0n, leased: true })
+    await ledger.reserve(asked, 1000)
+    // Only what has a row of its own can grow.
+    const grown = await ledger.extend({ requestId: asked.requestId, max: 0n }, 1000)
+    await ledger.release(asked.requestId, 'test')
+    // Which gives the lease back.
+    await ledger.standing(account.accountId, account.key)
+    if (!grown.ok) return
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  throw new Error('nothing is leased')
+}
+
 /** The commitments follow from the request, so that delivering the same twice is the same delivery. */
 export function deliver(
   reservation: Reservation,

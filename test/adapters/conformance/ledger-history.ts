@@ -68,7 +68,7 @@ class Model {
 type Act =
   | { act: 'fund'; deposit: bigint; thawing: bigint }
   | { act: 'sign'; key: 0 | 1; ceiling: bigint }
-  | { act: 'reserve'; key: 0 | 1; max: bigint; idempotencyKey: number; body: number }
+  | { act: 'reserve'; key: 0 | 1; max: bigint; idempotencyKey: number; body: number; leased: boolean }
   | { act: 'commit' | 'release' | 'extend'; pick: number; charged: bigint }
   | { act: 'settle'; drop: boolean }
 
@@ -86,6 +86,7 @@ const acts: fc.Arbitrary<Act> = fc.oneof(
       max: fc.bigInt(0n, 4n),
       idempotencyKey: fc.nat(30),
       body: fc.nat(1),
+      leased: fc.boolean(),
     }),
   },
   {
@@ -141,6 +142,7 @@ async function play(ledger: Ledger, model: Model, act: Act): Promise<void> {
         idempotencyKey: `${act.idempotencyKey}`,
         bodyHash: `0x0${act.body}`,
         modelId: MODEL,
+        leased: act.leased,
       })
       const earlier = model.requests.find((one) => one.reservation.idempotencyKey === reservation.idempotencyKey)
       const body = earlier?.state === 'RELEASED' ? earlier.reservation.bodyHash : reservation.bodyHash
@@ -163,7 +165,9 @@ async function end(
   model: Model,
   { act, pick, charged }: { act: 'commit' | 'release' | 'extend'; pick: number; charged: bigint },
 ): Promise<void> {
-  const running = model.requests.filter(({ state }) => state === 'RESERVED')
+  const running = model.requests.filter(
+    ({ state, reservation }) => state === 'RESERVED' && !(act === 'extend' && reservation.leased),
+  )
   const request = running[pick % running.length]
   if (!request) return
   const { reservation } = request

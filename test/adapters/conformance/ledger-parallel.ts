@@ -1,7 +1,9 @@
+import { toUtf8Bytes } from 'ethers'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { CommitRefused } from '../../../services/core/commit-refused.ts'
 import type { Ledger } from '../../../services/core/ports.ts'
-import type { Reservation, Reserved } from '../../../services/core/selling-ledger.ts'
+import type { CommittedTogether, Reservation, Reserved } from '../../../services/core/selling-ledger.ts'
 import { deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount } from './ledger-acts.ts'
 
 /** Many requests at once, from one gateway and from two of the same operator: what they share is the work, never the money. */
@@ -35,13 +37,29 @@ export function ledgerParallel(open: () => OpenLedger): void {
       [...good.slice(0, 10), bad, ...good.slice(10)].map((one) => ledger.reserve(one, 1000)),
     )
     expect(reserved.map(({ status }) => status === 'fulfilled')).toEqual(reserved.map((_, index) => index !== 10))
-    const deliveries = good.map((one) => deliver(one, { charged: 1n }))
+    const groups = new Map<string, readonly string[]>()
+    const deliveries = good.map((one) => {
+      const answerOf = ({ head, group }: CommittedTogether) => {
+        groups.set(head, group)
+        return toUtf8Bytes(head)
+      }
+      return { ...deliver(one, { charged: 1n }), answerOf }
+    })
     const dear = { ...deliveries[7], charged: 9n } as (typeof deliveries)[number]
     const mute = { ...deliveries[8], answerOf: () => raise('no answer') } as (typeof deliveries)[number]
     const ends = await Promise.allSettled(
       deliveries.map((one, index) => ledger.commit(index === 7 ? dear : index === 8 ? mute : one)),
     )
     expect(ends.map(({ status }) => status === 'fulfilled')).toEqual(ends.map((_, index) => index !== 7 && index !== 8))
+    const committed = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []))
+    const heads = new Set(committed.map(({ head }) => head))
+    for (const { head, answer } of committed) {
+      expect(answer).toEqual(toUtf8Bytes(head))
+      const group = groups.get(head) ?? []
+      expect(group.filter((one) => one === head)).toHaveLength(1)
+      // Nothing is in it that was not committed, and all who are in it were handed the same list.
+      for (const one of group) expect([heads.has(one), groups.get(one) === group]).toEqual([true, true])
+    }
     expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ spent: 18n, reserved: 2n })
     expect((await ledger.statement(account.accountId, { limit: 100 })).map(({ sequence }) => sequence)).toEqual(
       Array.from({ length: 18 }, (_, index) => BigInt(18 - index)),
@@ -89,6 +107,7 @@ export function ledgerParallel(open: () => OpenLedger): void {
       key: fc.constantFrom(0, 1),
       idempotencyKey: fc.nat(12),
       at: fc.boolean(),
+      leased: fc.boolean(),
     })
     const round = fc.array(request, { minLength: 1, maxLength: 24 })
     await fc.assert(
@@ -103,13 +122,14 @@ export function ledgerParallel(open: () => OpenLedger): void {
 }
 
 interface Played {
+  ledger: Ledger
   reservation: Reservation
   answer: Reserved
 }
 
 /** Reserves all at once at two ledgers, then ends some; no limit is passed, no id sold twice, and nothing that fits is refused at rest. */
 async function playTogether(
-  asked: readonly { max: bigint; key: number; idempotencyKey: number; at: boolean }[],
+  asked: readonly { max: bigint; key: number; idempotencyKey: number; at: boolean; leased: boolean }[],
   {
     ledgers,
     keys,
@@ -117,29 +137,53 @@ async function playTogether(
   }: { ledgers: [Ledger, Ledger]; keys: readonly [TestAccount, TestAccount]; ceilings: [bigint, bigint] },
 ): Promise<void> {
   const played = await Promise.all(
-    asked.map(async ({ max, key, idempotencyKey, at }): Promise<Played> => {
-      const reservation = order(keys[key] as TestAccount, { max, idempotencyKey: `${idempotencyKey}`, bodyHash: '0xaa' })
-      return { reservation, answer: await ledgers[at ? 0 : 1].reserve(reservation, 1000) }
+    asked.map(async ({ max, key, idempotencyKey, at, leased }): Promise<Played> => {
+      const ledger = ledgers[at ? 0 : 1]
+      const reservation = order(keys[key] as TestAccount, { max, idempotencyKey: `${idempotencyKey}`, bodyHash: '0xaa', leased })
+      return { ledger, reservation, answer: await ledger.reserve(reservation, 1000) }
     }),
   )
   const sold = played.filter(({ answer }) => answer.ok)
-  expect(new Set(sold.map(({ reservation }) => reservation.idempotencyKey)).size).toBe(sold.length)
-  const ledger = ledgers[0]
-  for (const [index, { accountId, key }] of keys.entries()) {
-    const standing = await ledger.standing(accountId, key)
-    if (!standing) throw new Error('an account without a standing')
-    expect(standing.spent + standing.reserved <= (ceilings[index] ?? 0n)).toBe(true)
-    expect(standing.accountCharged + standing.accountReserved <= standing.deposit).toBe(true)
-  }
-  await Promise.all(
-    sold.map(({ reservation }, index) =>
-      index % 3 === 0
-        ? ledger.release(reservation.requestId, 'test')
-        : ledger.commit(deliver(reservation, { charged: reservation.max })),
-    ),
+  // At one ledger nothing runs twice; two find out when they charge.
+  const places = sold.map(({ ledger, reservation }) => `${ledgers.indexOf(ledger)} ${reservation.idempotencyKey}`)
+  expect(new Set(places).size).toBe(sold.length)
+  await expectWithinLimits()
+  const ends = await Promise.all(
+    sold.map(async ({ ledger, reservation }, index) => {
+      const { requestId, max, idempotencyKey } = reservation
+      const refused = index % 3 !== 0 && (await refusalOf(ledger.commit(deliver(reservation, { charged: max }))))
+      if (refused !== null) await ledger.release(requestId, 'test')
+      return { idempotencyKey, refused }
+    }),
   )
-  const standing = await ledger.standing(keys[0].accountId, keys[0].key)
+  for (const { refused } of ends) expect([null, false, 'repeated']).toContain(refused)
+  const charged = ends.filter(({ refused }) => refused === null)
+  expect(new Set(charged.map(({ idempotencyKey }) => idempotencyKey)).size).toBe(charged.length)
+  await expectWithinLimits()
+  const standing = await ledgers[0].standing(keys[0].accountId, keys[0].key)
   expect(standing?.accountReserved).toBe(0n)
+
+  async function expectWithinLimits(): Promise<void> {
+    for (const [index, { accountId, key }] of keys.entries()) {
+      // Each gives back what it leases and doesn't use.
+      await ledgers[1].standing(accountId, key)
+      const standing = await ledgers[0].standing(accountId, key)
+      if (!standing) throw new Error('an account without a standing')
+      expect(standing.spent + standing.reserved <= (ceilings[index] ?? 0n)).toBe(true)
+      expect(standing.accountCharged + standing.accountReserved <= standing.deposit).toBe(true)
+    }
+  }
+}
+
+/** null: it was charged. */
+async function refusalOf(commit: Promise<unknown>): Promise<string | null> {
+  try {
+    await commit
+    return null
+  } catch (error) {
+    if (error instanceof CommitRefused) return error.refused.reason
+    throw error
+  }
 }
 
 function raise(what: string): never {

@@ -4,6 +4,7 @@ import { ledgerCommitting } from './ledger-committing.ts'
 import { ledgerExtending } from './ledger-extending.ts'
 import { ledgerHistories } from './ledger-history.ts'
 import { ledgerHouse } from './ledger-house.ts'
+import { ledgerLeasing } from './ledger-leasing.ts'
 import { ledgerLimits } from './ledger-limits.ts'
 import { ledgerMirror } from './ledger-mirror.ts'
 import { ledgerParallel } from './ledger-parallel.ts'
@@ -23,6 +24,7 @@ export function ledgerConformance(open: () => Promise<OpenLedger>): void {
     ledgerReserving(() => opened)
     ledgerCommitting(() => opened)
     ledgerParallel(() => opened)
+    ledgerLeasing(() => opened)
     ledgerSettling(() => opened)
     ledgerLimits(() => opened)
     ledgerExtending(() => opened)

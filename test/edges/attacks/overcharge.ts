@@ -1,7 +1,8 @@
 import { Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
 import type { InferAnswer } from '../../../services/core/api.ts'
-import { digestOf, structHashOf } from '../../../services/core/messages.ts'
+import { structHashOf } from '../../../services/core/messages.ts'
+import { signReceipts } from '../../../services/core/receipt-signature.ts'
 import { Granary } from '../../../services/sdk/index.ts'
 import { PRICE } from '../../services/support/operator.ts'
 import { escrowOf } from '../support/session.ts'
@@ -21,7 +22,8 @@ export function overcharge(stand: () => Stand): void {
       const { market } = stand().operator
       const escrow = { chainId: market.payer.chainId, address: market.payer.addresses.InferenceEscrow ?? '' }
       receipt.head = structHashOf('InferenceEscrow', 'Receipt', value)
-      receipt.collectorSignature = signer.signingKey.sign(digestOf('InferenceEscrow', 'Receipt', escrow, value)).serialized
+      const sign = (digest: string) => signer.signingKey.sign(digest).serialized
+      Object.assign(receipt, signReceipts([receipt.head], { escrow, sign }).get(receipt.head))
       return answer
     }
     const lies: Record<string, (answer: InferAnswer) => InferAnswer> = {
@@ -45,6 +47,10 @@ export function overcharge(stand: () => Stand): void {
       'signed by somebody else': (answer) => signed(answer, new Wallet(Wallet.createRandom().privateKey)),
       'under the head of another receipt': (answer) => {
         answer.receipt.head = `0x${'ae'.repeat(32)}`
+        return answer
+      },
+      'by the path of another receipt': (answer) => {
+        answer.receipt.path = [...answer.receipt.path, `0x${'af'.repeat(32)}`]
         return answer
       },
     }

@@ -47,6 +47,8 @@ export interface Counter extends AsyncDisposable {
   setTime(seconds: number): void
   /** Jobs wait until the gate is opened again. */
   closeGate(): { jobs: () => number; open: () => void }
+  /** The id of the last job that left whole, which is its request's. */
+  lastJob(): string
   /** After each test, or one that failed would keep the others waiting. */
   openGate(): void
   jobs(): number
@@ -100,6 +102,7 @@ export async function openCounter(overrides: Partial<GatewayConfig> = {}): Promi
     closeGate: world.closeGate,
     openGate: () => world.openGate(),
     jobs: world.jobs,
+    lastJob: world.lastJob,
     steps: world.steps,
     permit: world.permit,
     employ: world.employ,
@@ -190,6 +193,7 @@ async function stock(ledger: Ledger): Promise<Counter['models']> {
 function playedWorld(ledger: Ledger) {
   let time = NOON
   let jobs = 0
+  let lastJob = ''
   let permitted = true
   let employed = true
   let gate = Promise.resolve()
@@ -222,6 +226,7 @@ function playedWorld(ledger: Ledger) {
     workers: () => (employed ? [worker] : []),
     async send(_worker, job) {
       jobs += 1
+      lastJob = job.jobId
       await gate
       return answer(job, time)
     },
@@ -244,6 +249,7 @@ function playedWorld(ledger: Ledger) {
       time = seconds
     },
     jobs: () => jobs,
+    lastJob: () => lastJob,
     openGate: () => openGate(),
     closeGate() {
       const opened = Promise.withResolvers<void>()
