@@ -28,6 +28,8 @@ export class ConsentWatch implements AsyncDisposable {
   #head: Head | null = null
   #seenMs = Number.NEGATIVE_INFINITY
   #verdicts = new Map<string, Promise<Verdict>>()
+  /** Of the present head: uses that it permits, by model, so that asking again costs next to nothing. */
+  #permitted = new Map<string, Map<string, Promise<Head>>>()
   #nextHead = Promise.withResolvers<void>()
 
   constructor(options: { chain: Chain; log: Log; blockMs: number; refusal: 'consent.refused' | 'provider.refused' }) {
@@ -47,18 +49,9 @@ export class ConsentWatch implements AsyncDisposable {
   }
 
   /** The block at which the use is permitted; throws the refusal with the chain's reason, or `consent.stale`. */
-  async require(query: ConsentQuery): Promise<Head> {
-    if (!this.isFresh()) await this.#awaitHead()
-    const head = this.#head
-    if (!head || !this.isFresh()) throw new GranaryError('consent.stale', 'No recent block was seen, so consent is not known.')
-    const verdict = await this.#verdict(query, head)
-    if (verdict.reason === 'servable') return head
-    if (verdict.reason === 'unknown-model') throw new GranaryError('model.unknown', explanations[verdict.reason])
-    throw new GranaryError(this.#refusal, explanations[verdict.reason], {
-      reason: verdict.reason,
-      because: verdict.because,
-      block: head.number,
-    })
+  require(query: ConsentQuery): Promise<Head> {
+    const permitted = this.#permitted.get(query.modelId)?.get(useOf(query))
+    return permitted && this.isFresh() ? permitted : this.#ask(query)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -67,8 +60,33 @@ export class ConsentWatch implements AsyncDisposable {
     await this.#done
   }
 
-  #verdict({ modelId, purpose, jurisdiction }: ConsentQuery, head: Head): Promise<Verdict> {
-    const key = `${modelId}:${purpose}:${jurisdiction}`
+  async #ask(query: ConsentQuery): Promise<Head> {
+    if (!this.isFresh()) await this.#awaitHead()
+    const head = this.#head
+    if (!head || !this.isFresh()) throw new GranaryError('consent.stale', 'No recent block was seen, so consent is not known.')
+    const verdict = await this.#verdict(query, head)
+    if (verdict.reason === 'servable') {
+      this.#permit(query, head)
+      return head
+    }
+    if (verdict.reason === 'unknown-model') throw new GranaryError('model.unknown', explanations[verdict.reason])
+    throw new GranaryError(this.#refusal, explanations[verdict.reason], {
+      reason: verdict.reason,
+      because: verdict.because,
+      block: head.number,
+    })
+  }
+
+  /** There are no more of these than verdicts. What was asked of an earlier head than the present one says nothing of this one. */
+  #permit(query: ConsentQuery, head: Head): void {
+    if (head !== this.#head || !this.#verdicts.has(keyOf(query))) return
+    const uses = this.#permitted.get(query.modelId) ?? new Map<string, Promise<Head>>()
+    this.#permitted.set(query.modelId, uses.set(useOf(query), Promise.resolve(head)))
+  }
+
+  #verdict(query: ConsentQuery, head: Head): Promise<Verdict> {
+    const { modelId, purpose, jurisdiction } = query
+    const key = keyOf(query)
     const known = this.#verdicts.get(key)
     if (known) return known
     const asked = this.#chain
@@ -101,6 +119,7 @@ export class ConsentWatch implements AsyncDisposable {
           this.#head = head
           this.#seenMs = performance.now()
           this.#verdicts = new Map()
+          this.#permitted = new Map()
           this.#nextHead.resolve()
           this.#nextHead = Promise.withResolvers<void>()
         }
@@ -110,6 +129,14 @@ export class ConsentWatch implements AsyncDisposable {
       await setTimeout(pollMs, undefined, { signal: this.#stop.signal }).catch(() => {})
     }
   }
+}
+
+function keyOf(query: ConsentQuery): string {
+  return `${query.modelId}:${useOf(query)}`
+}
+
+function useOf({ purpose, jurisdiction }: ConsentQuery): string {
+  return `${purpose}:${jurisdiction}`
 }
 
 interface Verdict {

@@ -1,7 +1,8 @@
-import { createHmac, createPrivateKey, createPublicKey, diffieHellman, hash, hkdfSync, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, diffieHellman, hash, hkdfSync } from 'node:crypto'
 import secp256k1 from 'secp256k1'
 import { keccak256 } from '../core/keccak.ts'
 import { type MacAgreement, type MacInput, macInfo, macText } from '../core/sessions.ts'
+import { type HmacKey, hmacOf } from './hmac.ts'
 
 // secp256k1 by the native library: 50 times faster than in JavaScript, the same signatures (RFC 6979, lower half order).
 
@@ -30,12 +31,9 @@ export function openSigner(privateKey: string): (digest: string) => string {
   }
 }
 
-/** What core's macOf gives, by Node's own hashes. A KeyObject, because from raw bytes each HMAC takes some 20 µs longer. */
-export function nativeMacOf(macKey: KeyObject, { body, ...input }: MacInput): string {
-  const bodyHash = hash('sha256', body)
-  return createHmac('sha256', macKey)
-    .update(macText({ ...input, bodyHash }))
-    .digest('hex')
+/** What core's macOf gives, by Node's own hashes. */
+export function nativeMacOf(macKey: HmacKey, { body, ...input }: MacInput): string {
+  return hmacOf(macKey, macText({ ...input, bodyHash: hash('sha256', body) }), 'hex')
 }
 
 /** What stands before the 32 bytes of an X25519 key in PKCS #8 and in SubjectPublicKeyInfo (RFC 8410). */

@@ -21,15 +21,26 @@ function assembled(): ((bytes: Uint8Array) => Uint8Array) | null {
   const permute = exported.p as () => void
   new BigUint64Array(memory, CONSTANTS_AT, ROUNDS).set(roundConstants())
   const state = new Uint8Array(memory, 0, STATE_BYTES)
+  const stateWords = new Uint32Array(memory, 0, STATE_BYTES / 4)
+
+  /** XORs at most a block of the message into the state. */
+  function absorb(bytes: Uint8Array, offset: number, size: number): void {
+    const start = bytes.byteOffset + offset
+    const whole = start % 4 === 0 ? size >> 2 : 0
+    const words = new Uint32Array(bytes.buffer, whole > 0 ? start : 0, whole)
+    for (let index = 0; index < whole; index++) stateWords[index] = (stateWords[index] ?? 0) ^ (words[index] ?? 0)
+    for (let index = whole << 2; index < size; index++) state[index] = (state[index] ?? 0) ^ (bytes[offset + index] ?? 0)
+  }
+
   return (bytes) => {
     state.fill(0)
     let offset = 0
     for (; offset + RATE_BYTES <= bytes.length; offset += RATE_BYTES) {
-      for (let index = 0; index < RATE_BYTES; index++) state[index] = (state[index] ?? 0) ^ (bytes[offset + index] ?? 0)
+      absorb(bytes, offset, RATE_BYTES)
       permute()
     }
     const rest = bytes.length - offset
-    for (let index = 0; index < rest; index++) state[index] = (state[index] ?? 0) ^ (bytes[offset + index] ?? 0)
+    absorb(bytes, offset, rest)
     state[rest] = (state[rest] ?? 0) ^ 0x01
     state[RATE_BYTES - 1] = (state[RATE_BYTES - 1] ?? 0) ^ 0x80
     permute()

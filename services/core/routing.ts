@@ -17,7 +17,8 @@ export function expectedFinishMs({ inFlight, capacity, averageMs }: Worker): num
  */
 export function chooseCandidate(candidates: readonly Candidate[], random: () => number): Candidate | null {
   const free = candidates.filter(({ worker }) => worker.inFlight < worker.capacity)
-  if (free.length === 0) return null
+  const [only = null] = free
+  if (free.length <= 1) return only
   const first = draw(free, random)
   const second = draw(free, random)
   return expectedFinishMs(first.worker) <= expectedFinishMs(second.worker) ? first : second

@@ -10,6 +10,10 @@ const LARGEST = 16
 /** Of one struct: the type's hash and its fields. Hashing is synchronous, so one is enough for all. */
 const words = new Uint8Array(WORD * (LARGEST + 1))
 
+/** What a digest is of: 0x1901 and two words. */
+const digested = new Uint8Array(2 + 2 * WORD)
+digested.set([0x19, 0x01])
+
 /** Writes a value as the word that begins at `at`, which is zero; false for what does not fit its type. */
 type Write = (value: unknown, at: number) => boolean
 
@@ -37,12 +41,9 @@ export function hashStruct(name: string, fields: readonly Field[], value: Readon
 
 /** The digest that is signed: keccak256(0x1901 ‖ domain separator ‖ struct hash). */
 export function digestOfHashes(domainSeparator: Uint8Array, structHash: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(2 + 2 * WORD)
-  bytes[0] = 0x19
-  bytes[1] = 0x01
-  bytes.set(domainSeparator, 2)
-  bytes.set(structHash, 2 + WORD)
-  return keccak256(bytes)
+  digested.set(domainSeparator, 2)
+  digested.set(structHash, 2 + WORD)
+  return keccak256(digested)
 }
 
 export function hashText(text: string): Uint8Array {
@@ -65,7 +66,14 @@ function writerOf(type: string): Write {
   if (type === 'string') return writeText
   if (type === 'bool') return writeBool
   const bits = Number(/^uint([0-9]+)$/.exec(type)?.[1] ?? 0)
-  return (value, at) => writeWhole(value, { at, bits })
+  const limit = 1n << BigInt(bits)
+  const safeLimit = Math.min(2 ** bits, MOST_SAFE + 1)
+  return (value, at) => {
+    const whole = wholeOf(value)
+    // A number where it is exact, since arithmetic of bigints takes several times as long.
+    if (typeof whole === 'number') return whole >= 0 && whole < safeLimit && writeNumber(whole, at)
+    return whole !== null && whole >= 0n && whole < limit && writeBigInt(whole, at)
+  }
 }
 
 function writeText(value: unknown, at: number): boolean {
@@ -79,24 +87,33 @@ function writeBool(value: unknown, at: number): boolean {
   return typeof value === 'boolean'
 }
 
-/** Numbers, bigints, and strings that write one in decimal or hexadecimal digits. */
-function writeWhole(value: unknown, { at, bits }: { at: number; bits: number }): boolean {
-  if (typeof value === 'bigint') return writeBigInt(value, { at, bits })
-  if (typeof value === 'number') return Number.isSafeInteger(value) && writeBigInt(BigInt(value), { at, bits })
-  return typeof value === 'string' && /^(0x[0-9a-fA-F]+|[0-9]+)$/.test(value) && writeBigInt(BigInt(value), { at, bits })
+const MOST_SAFE = Number.MAX_SAFE_INTEGER
+
+/** Of a number, a bigint, or a string that writes one in decimal or hexadecimal digits; null of anything else. */
+function wholeOf(value: unknown): number | bigint | null {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? value : null
+  if (typeof value === 'bigint') return value >= 0n && value <= MOST_SAFE ? Number(value) : value
+  if (typeof value !== 'string' || !/^(0x[0-9a-fA-F]+|[0-9]+)$/.test(value)) return null
+  return wholeOf(BigInt(value))
 }
 
-function writeBigInt(value: bigint, { at, bits }: { at: number; bits: number }): boolean {
-  if (value < 0n || value >> BigInt(bits) !== 0n) return false
-  let left = value
-  for (let end = at + WORD; left > 0n; end -= 4, left >>= 32n) {
-    const low = Number(left & 0xffffffffn)
-    words[end - 1] = low
-    words[end - 2] = low >>> 8
-    words[end - 3] = low >>> 16
-    words[end - 4] = low >>> 24
-  }
+function writeNumber(value: number, at: number): true {
+  writeUint32(value % 2 ** 32, at + WORD - 4)
+  writeUint32(Math.floor(value / 2 ** 32), at + WORD - 8)
   return true
+}
+
+function writeBigInt(value: bigint, at: number): true {
+  let left = value
+  for (let word = at + WORD - 4; left > 0n; word -= 4, left >>= 32n) writeUint32(Number(left & 0xffffffffn), word)
+  return true
+}
+
+function writeUint32(value: number, at: number): void {
+  words[at] = value >>> 24
+  words[at + 1] = value >>> 16
+  words[at + 2] = value >>> 8
+  words[at + 3] = value
 }
 
 function writeHex(text: string, { at, bytes }: { at: number; bytes: number }): boolean {

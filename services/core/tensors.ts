@@ -24,6 +24,9 @@ export interface JsonTensor {
 
 const sizes: Record<Exclude<Datatype, 'BYTES'>, number> = { BOOL: 1, UINT8: 1, INT32: 4, INT64: 8, FP32: 4, FP64: 8 }
 export const MAX_ELEMENTS = 1 << 24
+/** Neither keeps anything between two texts; making one takes longer than its use. */
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
 
 export function elementsOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1)
@@ -78,7 +81,6 @@ export function textTensor(name: string, texts: readonly string[], shape: number
   // Half a surrogate pair, as JSON may escape it, has no bytes of its own.
   if (!texts.every((text) => text.isWellFormed()))
     throw new GranaryError('input.invalid', `Tensor ${name} holds a text that is no Unicode.`, { tensor: name })
-  const encoder = new TextEncoder()
   const elements = texts.map((text) => encoder.encode(text))
   const data = new Uint8Array(elements.reduce((sum, bytes) => sum + 4 + bytes.length, 0))
   const view = new DataView(data.buffer)
@@ -102,24 +104,26 @@ export function floatTensor(name: string, values: Float32Array, shape: number[])
 
 /** The elements of a BYTES tensor, as raw bytes. */
 export function elementBytes(tensor: Tensor): Uint8Array[] {
-  const { data } = tensor
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   const elements: Uint8Array[] = []
-  let offset = 0
-  while (offset < data.length) {
-    if (offset + 4 > data.length)
-      throw new GranaryError('input.invalid', `Tensor ${tensor.name} ends inside a length.`, { tensor: tensor.name })
-    const length = view.getUint32(offset, true)
-    if (offset + 4 + length > data.length)
-      throw new GranaryError('input.invalid', `Tensor ${tensor.name} ends inside an element.`, { tensor: tensor.name })
-    elements.push(data.subarray(offset + 4, offset + 4 + length))
-    offset += 4 + length
+  for (let offset = 0; offset < tensor.data.length; ) {
+    const end = elementEnd(tensor, offset)
+    elements.push(tensor.data.subarray(offset + 4, end))
+    offset = end
   }
   return elements
 }
 
+/** Where the element ends whose length stands at `offset`. */
+function elementEnd({ name, data }: Tensor, offset: number): number {
+  const [a, b, c, d] = [data[offset], data[offset + 1], data[offset + 2], data[offset + 3]]
+  if (a === undefined || b === undefined || c === undefined || d === undefined)
+    throw new GranaryError('input.invalid', `Tensor ${name} ends inside a length.`, { tensor: name })
+  const end = offset + 4 + a + 2 ** 8 * b + 2 ** 16 * c + 2 ** 24 * d
+  if (end > data.length) throw new GranaryError('input.invalid', `Tensor ${name} ends inside an element.`, { tensor: name })
+  return end
+}
+
 export function textsOf(tensor: Tensor): string[] {
-  const decoder = new TextDecoder()
   return elementBytes(tensor).map((bytes) => decoder.decode(bytes))
 }
 
@@ -177,7 +181,9 @@ export function rowStarts({ datatype, shape, data }: Tensor, rows: number): numb
 }
 
 function countStrings(tensor: Tensor): number {
-  return elementBytes(tensor).length
+  let count = 0
+  for (let offset = 0; offset < tensor.data.length; count += 1) offset = elementEnd(tensor, offset)
+  return count
 }
 
 function writeElement(

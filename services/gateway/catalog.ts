@@ -22,12 +22,12 @@ export interface Catalog {
 export function openCatalog(options: { ledger: Ledger; maxAgeMs: number }): Catalog {
   const { ledger, maxAgeMs } = options
   let readMs = Number.NEGATIVE_INFINITY
-  let reading: Promise<SellableModel[]> | null = null
+  let reading: Promise<Shelf> | null = null
 
-  function list(): Promise<SellableModel[]> {
+  function shelf(): Promise<Shelf> {
     if (reading && performance.now() - readMs < maxAgeMs) return reading
     readMs = performance.now()
-    const fresh = readModels(ledger)
+    const fresh = readModels(ledger).then(shelfOf)
     fresh.catch(() => {
       if (reading === fresh) reading = null
     })
@@ -36,16 +36,29 @@ export function openCatalog(options: { ledger: Ledger; maxAgeMs: number }): Cata
   }
 
   async function find(model: string): Promise<SellableModel> {
-    const models = await list()
-    const byId = models.find(({ modelId }) => modelId === model)
-    if (byId) return byId
-    const named = models.filter(({ manifest }) => manifest.name === model)
-    const first = named.sort((a, b) => registeredAt(a) - registeredAt(b))[0]
-    if (first) return first
+    const { byId, firstOfName } = await shelf()
+    const found = byId.get(model) ?? firstOfName.get(model)
+    if (found) return found
     throw new GranaryError('model.unknown', `No model "${model.slice(0, 80)}" is sold here.`, { model: model.slice(0, 80) })
   }
 
-  return { list, find }
+  return { list: async () => (await shelf()).models, find }
+}
+
+interface Shelf {
+  models: SellableModel[]
+  byId: Map<string, SellableModel>
+  firstOfName: Map<string, SellableModel>
+}
+
+function shelfOf(models: SellableModel[]): Shelf {
+  // Of those that share a name the first is put in last.
+  const lastFirst = [...models].sort((a, b) => registeredAt(a) - registeredAt(b)).reverse()
+  return {
+    models,
+    byId: new Map(models.map((model) => [model.modelId, model])),
+    firstOfName: new Map(lastFirst.map((model) => [model.manifest.name, model])),
+  }
 }
 
 async function readModels(ledger: Ledger): Promise<SellableModel[]> {

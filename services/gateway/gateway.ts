@@ -4,6 +4,7 @@ import type { Log } from '../adapters/log.ts'
 import { openSigner } from '../adapters/signatures.ts'
 import type { Chain, ContentStore, Dispatcher, Ledger } from '../core/ports.ts'
 import type { AccountConfig } from '../core/selling-ledger.ts'
+import { openApiKeyBook } from './api-key-book.ts'
 import { openApp } from './app.ts'
 import { openArchive } from './archive/archive.ts'
 import { openCallers } from './callers.ts'
@@ -82,7 +83,8 @@ export async function openGateway(
   stack.use(openOrphans({ ledger, jobTimeoutMs, clock, log }))
   const streams = stack.use(openStreamDesk({ ledger, limits, log }))
   const sessions = openSessionBook({ ledger, vault, escrow, token, collector, clock })
-  const payers = openPayerBook({ ledger, sessions, vault, escrow, clock })
+  const apiKeys = openApiKeyBook({ ledger })
+  const payers = openPayerBook({ apiKeys, sessions, vault, escrow, clock })
   const callers = openCallers({ ledger, payers })
   const catalog = openCatalog({ ledger, maxAgeMs: Math.min(500, config.blockMs / 2) })
   const relay = openRelay({ chain, settings: config.relay, clockMs: () => performance.now(), log })
@@ -124,7 +126,7 @@ export async function openGateway(
   embeddingRoutes(app, { shop })
   const ours = (account: AccountConfig) => configOf(account, collector)
   accountRoutes(app, { chain, ledger, sessions, callers, vault, relay, escrow, token, clock, ours })
-  keyRoutes(app, { chain, ledger, callers, catalog, vault, offers, relay, purposes, escrow, token, clock, ours })
+  keyRoutes(app, { chain, ledger, apiKeys, callers, catalog, vault, offers, relay, purposes, escrow, token, clock, ours })
   usageRoutes(app, { ledger, callers, catalog, collector, clock })
   const archive = stack.use(openArchive({ databaseUrl: config.databaseUrl, escrow: { ...escrow, token }, log }))
   receiptRoutes(app, { ledger, archive, callers, collector })

@@ -59,8 +59,7 @@ export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody
   checkInputs(model.manifest, inputs)
   await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
   const units = countUnits(model.manifest.unit, inputs)
-  const prices = candidatesOf(shop, model).map(({ unitPrice }) => unitPrice)
-  const unitPrice = prices.reduce((most, price) => (price > most ? price : most), 0n)
+  const unitPrice = priceAsked(shop, model)
   const quote = { modelId: model.modelId, units, unitPrice, max: priceOf(units, unitPrice) }
   return {
     body,
@@ -73,20 +72,27 @@ export async function takeOrder(shop: Shop, { body, rawBody }: { body: InferBody
   }
 }
 
-/** Throws `provider.none` when nobody offers it here, `provider.busy` when all that do are at capacity. */
-export function candidatesOf(
-  { dispatcher }: Shop,
-  model: SellableModel,
-  { tried }: { tried?: ReadonlySet<string> } = {},
-): Candidate[] {
-  const candidates = dispatcher.workers().flatMap((worker) => {
-    const offer = model.offers.find(({ provider }) => provider === worker.provider)
-    return offer && worker.ready.has(model.modelId) ? [{ worker, unitPrice: offer.unitPrice }] : []
-  })
+/**
+ * The highest price of who could take the job now; throws `provider.none` when nobody offers it here, `provider.busy` when all
+ * that do are at capacity.
+ */
+function priceAsked(shop: Pick<Shop, 'dispatcher'>, model: SellableModel): bigint {
+  const candidates = offering(shop, model)
   const { name } = model.manifest
-  if (tried) return candidates.filter(({ worker }) => !tried.has(worker.workerId))
   if (candidates.length === 0) throw new GranaryError('provider.none', `No provider serves ${name} right now.`, { model: name })
-  const free = candidates.filter(({ worker }) => worker.inFlight < worker.capacity)
-  if (free.length === 0) throw new GranaryError('provider.busy', `All providers of ${name} are at capacity.`, { model: name })
-  return free
+  let most: bigint | null = null
+  for (const { worker, unitPrice } of candidates)
+    if (worker.inFlight < worker.capacity && (most === null || unitPrice > most)) most = unitPrice
+  if (most === null) throw new GranaryError('provider.busy', `All providers of ${name} are at capacity.`, { model: name })
+  return most
+}
+
+/** Connected workers that have loaded the model, at their provider's price. */
+export function offering({ dispatcher }: Pick<Shop, 'dispatcher'>, { modelId, offers }: SellableModel): Candidate[] {
+  const candidates: Candidate[] = []
+  for (const worker of dispatcher.workers()) {
+    const offer = worker.ready.has(modelId) ? offers.find(({ provider }) => provider === worker.provider) : undefined
+    if (offer) candidates.push({ worker, unitPrice: offer.unitPrice })
+  }
+  return candidates
 }

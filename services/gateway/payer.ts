@@ -4,9 +4,9 @@ import { isVoucherGenuine, nextCeiling } from '../core/accounts.ts'
 import { parseBody, VoucherHeader } from '../core/api.ts'
 import { GranaryError } from '../core/errors.ts'
 import { digestOf, type Verifier } from '../core/messages.ts'
-import type { Ledger } from '../core/ports.ts'
 import type { KeyStanding, Voucher } from '../core/selling-ledger.ts'
 import { sameMac, sessionHeaders } from '../core/sessions.ts'
+import type { ApiKeyBook } from './api-key-book.ts'
 import type { SessionBook } from './session-book.ts'
 import { NOBODY, readApiToken, sameHash, type Vault } from './vault.ts'
 
@@ -45,14 +45,14 @@ const AHEAD = 256n
 const MAX_HEADER = 4096
 
 export function openPayerBook(options: {
-  ledger: Ledger
+  apiKeys: ApiKeyBook
   sessions: SessionBook
   vault: Vault
   escrow: Verifier
   /** Chain time. */
   clock: () => number
 }): PayerBook {
-  const { ledger, sessions, vault, escrow, clock } = options
+  const { apiKeys, sessions, vault, escrow, clock } = options
 
   async function identify(request: IncomingRequest): Promise<Payer | null> {
     const authorization = single(request, 'authorization')
@@ -65,7 +65,7 @@ export function openPayerBook(options: {
     const match = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization)
     const token = match?.[1] ? readApiToken(match[1]) : null
     if (!token) throw new GranaryError('credential.unknown', 'The Authorization header holds no API key of this gateway.')
-    const stored = await ledger.apiKey(token.keyId)
+    const stored = await apiKeys.find(token.keyId)
     // One answer for an unknown id and a wrong secret, and nothing of a key's state for who does not hold it.
     const genuine = sameHash(stored?.secretHash ?? NOBODY, token.secretHash)
     if (!stored || !genuine) throw new GranaryError('credential.unknown', 'This API key is not known here.')

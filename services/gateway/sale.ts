@@ -1,4 +1,4 @@
-import { randomOf } from '../adapters/randomness.ts'
+import { randomHexOf } from '../adapters/randomness.ts'
 import { CommitRefused } from '../core/commit-refused.ts'
 import { jurisdictionCodes } from '../core/consent.ts'
 import { GranaryError } from '../core/errors.ts'
@@ -7,7 +7,7 @@ import { priceOf } from '../core/metering.ts'
 import { type Candidate, chooseCandidate } from '../core/routing.ts'
 import type { CommittedTogether, Reserved } from '../core/selling-ledger.ts'
 import { type Delivered, inferAnswer } from './answer.ts'
-import { candidatesOf, type Order, type Shop } from './order.ts'
+import { type Order, offering, type Shop } from './order.ts'
 import type { Payer } from './payer.ts'
 import { refusalOf } from './refusals.ts'
 import { type Identity, identityOf } from './repeats.ts'
@@ -17,6 +17,7 @@ export const MAX_RAISES = 16
 /** A repeat may find its forerunner released, reserve anew, and be overtaken by another repeat. */
 const MAX_TURNS = 4
 
+const NONE_TRIED: ReadonlySet<string> = new Set()
 const NO_PROVIDER = `0x${'00'.repeat(20)}`
 
 type Repeated = Extract<Reserved, { reason: 'repeated' }>
@@ -54,7 +55,7 @@ export async function reserveOrAnswer(
   { payer, requestId, identity, leased = false }: Omit<Sale, 'chosen'>,
 ): Promise<{ sale: Sale } | { answer: Uint8Array; earlier: string }> {
   for (let turn = 0; turn < MAX_TURNS; turn++) {
-    const chosen = chooseCandidate(affordableOf(shop, order, new Set()), Math.random)
+    const chosen = chooseCandidate(affordableOf(shop, order, NONE_TRIED), Math.random)
     const sale = { payer, requestId, identity, leased, chosen }
     const reserved = await reserveOrRelease(shop, order, sale)
     if (reserved.ok) return { sale }
@@ -189,7 +190,8 @@ export async function dispatch(
 }
 
 export function affordableOf(shop: Shop, order: Order, tried: ReadonlySet<string>): Candidate[] {
-  return candidatesOf(shop, order.model, { tried }).filter(({ unitPrice }) => unitPrice <= order.quote.unitPrice)
+  const { unitPrice: most } = order.quote
+  return offering(shop, order.model).filter(({ worker, unitPrice }) => unitPrice <= most && !tried.has(worker.workerId))
 }
 
 export async function jobFor(
@@ -199,7 +201,7 @@ export async function jobFor(
 ): Promise<Job> {
   const { model, purpose, jurisdiction, inputs, quote } = order
   const head = await shop.consent.require({ modelId: model.modelId, purpose, jurisdiction })
-  const salts = randomOf(64).toString('hex')
+  const salts = randomHexOf(64)
   return {
     jobId: requestId,
     modelId: model.modelId,
@@ -244,5 +246,5 @@ export async function commit(
 /** Ids that begin with the time stand side by side in the ledger's indexes, so that a long history costs a new request nothing. */
 export function newRequestId(): string {
   const time = Date.now().toString(16).padStart(12, '0')
-  return `0x${time}${randomOf(26).toString('hex')}`
+  return `0x${time}${randomHexOf(26)}`
 }

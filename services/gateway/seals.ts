@@ -1,4 +1,5 @@
-import { createCipheriv, createDecipheriv, createHash, createHmac, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { type HmacKey, hmacKey, hmacOf } from '../adapters/hmac.ts'
 import { randomOf } from '../adapters/randomness.ts'
 import { GranaryError } from '../core/errors.ts'
 
@@ -26,10 +27,12 @@ const PREFIX_BYTES = 5
 const IV_BYTES = 12
 const TAG_BYTES = 16
 
-/** A KeyObject, because from raw bytes each HMAC and each cipher takes some 30 µs longer. */
 interface NamedKey {
   prefix: Buffer
+  /** A KeyObject, because from raw bytes each cipher takes some 30 µs longer. */
   key: KeyObject
+  /** The same key, from which and a secret another is derived. */
+  deriving: HmacKey
 }
 
 export function openSeals(masterKeys: readonly Uint8Array[], purpose: string): Seals {
@@ -40,15 +43,17 @@ export function openSeals(masterKeys: readonly Uint8Array[], purpose: string): S
     prefix: current.prefix,
     seal(bytes, of) {
       const iv = randomOf(IV_BYTES)
-      const cipher = createCipheriv('aes-256-gcm', keyFor(current.key, of), iv).setAAD(Buffer.from(of.context))
-      const sealed = [cipher.update(bytes), cipher.final()]
-      return Buffer.concat([current.prefix, iv, cipher.getAuthTag(), ...sealed])
+      const cipher = createCipheriv('aes-256-gcm', keyFor(current, of), iv).setAAD(Buffer.from(of.context))
+      const sealed = cipher.update(bytes)
+      // GCM keeps nothing back for the end.
+      cipher.final()
+      return Buffer.concat([current.prefix, iv, cipher.getAuthTag(), sealed])
     },
     open(sealed, of) {
       const bytes = Buffer.from(sealed)
       const found = keys.find(({ prefix }) => prefix.equals(bytes.subarray(0, PREFIX_BYTES)))
       // Before keys had names, a sealed escrow key was iv, tag and 32 bytes.
-      const candidates = found ? [found.key] : bytes.length === IV_BYTES + TAG_BYTES + 32 ? keys.map(({ key }) => key) : []
+      const candidates = found ? [found] : bytes.length === IV_BYTES + TAG_BYTES + 32 ? keys : []
       const body = found ? bytes.subarray(PREFIX_BYTES) : bytes
       for (const key of candidates) {
         const opened = decrypt(body, keyFor(key, of), of.context)
@@ -63,13 +68,14 @@ export function derive(masterKey: Uint8Array, purpose: string): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', masterKey, new Uint8Array(0), purpose, 32))
 }
 
-function keyFor(key: KeyObject, { secret }: SealedFor): KeyObject {
-  return secret === undefined ? key : createSecretKey(createHmac('sha256', key).update(secret).digest())
+function keyFor({ key, deriving }: NamedKey, { secret }: SealedFor): KeyObject {
+  return secret === undefined ? key : createSecretKey(Buffer.from(hmacOf(deriving, secret, 'binary'), 'latin1'))
 }
 
 function named(key: Uint8Array): NamedKey {
   const hash = createHash('sha256').update('granary/key-name/1').update(key).digest()
-  return { key: createSecretKey(key), prefix: Buffer.concat([Buffer.from([VERSION]), hash.subarray(0, PREFIX_BYTES - 1)]) }
+  const prefix = Buffer.concat([Buffer.from([VERSION]), hash.subarray(0, PREFIX_BYTES - 1)])
+  return { prefix, key: createSecretKey(key), deriving: hmacKey(key) }
 }
 
 function decrypt(body: Buffer, key: KeyObject, context: string): Buffer | null {

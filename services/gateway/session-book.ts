@@ -1,4 +1,4 @@
-import { createSecretKey, type KeyObject } from 'node:crypto'
+import { type HmacKey, hmacKey } from '../adapters/hmac.ts'
 import { nativeDeriveMacKey, recoverSigner } from '../adapters/signatures.ts'
 import { accountIdOf } from '../core/accounts.ts'
 import type { SessionBody } from '../core/api.ts'
@@ -13,15 +13,15 @@ export interface Session {
   sessionId: string
   accountId: string
   key: string
-  macKey: KeyObject
+  macKey: HmacKey
   expiresAt: number
 }
 
 export interface SessionBook {
   /** Checks the key's signature; `now` in seconds. What comes back is no session until it is kept: anyone can compute its id. */
-  verify(body: SessionBody, now: number): StoredSession & { macKey: KeyObject; config: AccountConfig }
+  verify(body: SessionBody, now: number): StoredSession & { macKey: HmacKey; config: AccountConfig }
   /** From then on every gateway of the operator finds it, also after a restart. */
-  keep(session: StoredSession & { macKey: KeyObject }): Promise<void>
+  keep(session: StoredSession & { macKey: HmacKey }): Promise<void>
   find(sessionId: string): Promise<Session | null>
 }
 
@@ -93,9 +93,9 @@ export function openSessionBook(options: {
 }
 
 /** X25519 refuses points of low order: with one, anybody would know the secret. */
-function agree(parts: MacAgreement): KeyObject {
+function agree(parts: MacAgreement): HmacKey {
   try {
-    return createSecretKey(nativeDeriveMacKey(parts))
+    return hmacKey(nativeDeriveMacKey(parts))
   } catch (cause) {
     throw new GranaryError('request.malformed', 'The ephemeral key is no X25519 key that gives a secret.', { cause })
   }

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Granary } from '../../services/sdk/granary.ts'
 import { bearer } from '../edges/support/scene.ts'
-import { expectProblem, type Reply } from '../edges/support/wire.ts'
+import { expectProblem, openWire, type Reply } from '../edges/support/wire.ts'
 import { type Counter, type Customer, masterKey, NOON, openCounter, PRICE } from './support/counter.ts'
 
 const DAY = 86_400
@@ -133,6 +133,17 @@ describe('API keys', () => {
     gate.open()
     expect((await Promise.all(running)).map(({ status }) => status)).toEqual(Array(8).fill(200))
     expect(gate.jobs()).toBe(8)
+  })
+
+  it('ends a key that another gateway of the operator has revoked, while it is in use, within a moment', async () => {
+    await using sibling = await counter.beside()
+    const { apiKey, keyId } = await payer.apiKey()
+    const there = openWire(sibling.url)
+    const buyThere = () => there({ body: mood(), headers: bearer(apiKey) })
+    expect((await buyThere()).status).toBe(200)
+    await payer.granary.account.revokeApiKey(keyId)
+    await expect.poll(async () => (await buyThere()).status, PATIENT).toBe(401)
+    expectProblem(await buyThere(), 401, 'credential.ended')
   })
 
   it('rotates a key: same scope, cap and limits under a new secret, the old one as long as asked', async () => {

@@ -35,6 +35,12 @@ describe('sealing', () => {
     expect(openSeals([NEW, OLD], 'test').open(sealed, { context: 'one', secret: 'theirs' }).toString()).toBe('bytes')
   })
 
+  it('opens what was sealed when keys were derived with Hmac objects', () => {
+    const sealed = '0154cd6c2ddb7d3ba2fe27c31683789c9502b8144ad17af47bbc419f4d3c10a5d274b31f25282d95b163'
+    const opened = openSeals([OLD], 'test').open(Buffer.from(sealed, 'hex'), { context: 'one', secret: 'their sécret' })
+    expect(opened.toString()).toBe('as it was')
+  })
+
   it('opens an escrow key that was sealed before keys had names', () => {
     const { privateKey, address } = Wallet.createRandom()
     const key = new Uint8Array(hkdfSync('sha256', OLD, new Uint8Array(0), 'granary/escrow-keys/1', 32))

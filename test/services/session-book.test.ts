@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { Wallet } from 'ethers'
 import { describe, expect, it } from 'vitest'
+import { nativeMacOf } from '../../services/adapters/signatures.ts'
 import { accountIdOf } from '../../services/core/accounts.ts'
 import { typedData } from '../../services/core/messages.ts'
 import type { StoredSession } from '../../services/core/selling-ledger.ts'
-import { deriveMacKey, x25519PublicKey } from '../../services/core/sessions.ts'
+import { deriveMacKey, macOf, x25519PublicKey } from '../../services/core/sessions.ts'
 import { openSessionBook, type Session } from '../../services/gateway/session-book.ts'
 import { openVault } from '../../services/gateway/vault.ts'
 import { masterKey } from './support/counter.ts'
@@ -46,14 +47,15 @@ describe('the session book', () => {
     return { sessionId, accountId, macKey: deriveMacKey({ secretKey, publicKey: gatewayKey, sessionId }) }
   }
 
-  const bytesOf = (session: Session | null) => session && new Uint8Array(session.macKey.export())
+  const request = { method: 'POST', path: '/v1/infer', body: new Uint8Array([1]), idempotencyKey: 'one', voucher: '' }
+  const macBy = (session: Session | null) => session && nativeMacOf(session.macKey, request)
 
   it('takes up what another gateway has opened, with the MAC key that the payer has, until it expires', async () => {
     const { sessionId, accountId, macKey } = await openedWith([OLD], now + 100)
     const sibling = book(OLD)
     const found = await sibling.find(sessionId)
     expect(found).toMatchObject({ sessionId, accountId })
-    expect(bytesOf(found)).toEqual(macKey)
+    expect(macBy(found)).toBe(macOf(macKey, request))
     expect(await book(OLD).find(`${sessionId.slice(0, -1)}x`)).toBeNull()
     now += 100
     expect(await sibling.find(sessionId)).toBeNull()
@@ -62,7 +64,7 @@ describe('the session book', () => {
 
   it('keeps sessions over a new master key as long as the old one is there', async () => {
     const { sessionId, macKey } = await openedWith([OLD], now + 100)
-    expect(bytesOf(await book(NEW, OLD).find(sessionId))).toEqual(macKey)
+    expect(macBy(await book(NEW, OLD).find(sessionId))).toBe(macOf(macKey, request))
     expect(await book(NEW).find(sessionId)).toBeNull()
   })
 

@@ -17,7 +17,7 @@ export function openCredentials({ prisma, query }: Database): Credentials {
       if (count === 1) return
       throw new GranaryError('credential.ended', 'This API key was made already.', { keyId: key.keyId })
     },
-    // Read for every request, never kept: a key that was revoked through any gateway ends with the next request.
+    // Of many that are asked for at the same time, one look.
     apiKey: openGroup<string, ApiKey | null>({
       ...GROUP,
       together: (keyIds) => lookUp(query, keyIds),

@@ -33,7 +33,7 @@ export function inferRoutes(
         const answer = claim ? null : await boughtBefore(shop, { error, payer: identify, rawBody, inSteps })
         if (!answer) throw error
         if (inSteps) return await giveWhole(shop, reply, { answer, repeated: true })
-        return reply.header('idempotent-replayed', 'true').type('application/json').send(Buffer.from(answer))
+        return reply.header('idempotent-replayed', 'true').type('application/json').send(answer)
       }
       if (claim) return answerPaid(reply, await claim.pay(order))
       const payer = await identify()
@@ -41,7 +41,7 @@ export function inferRoutes(
       if (inSteps) return await sellInSteps(shop, order, { payer, reply })
       const { answer, repeated } = await sell(shop, order, payer)
       if (repeated) reply.header('idempotent-replayed', 'true')
-      return reply.type('application/json').send(Buffer.from(answer))
+      return reply.type('application/json').send(answer)
     } catch (error) {
       claim?.refused(sha256(rawBody))
       if (order && error instanceof GranaryError && error.status === 402)

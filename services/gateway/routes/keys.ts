@@ -8,6 +8,7 @@ import { NO_LIMITS } from '../../core/limits.ts'
 import { digestOf, type Verifier } from '../../core/messages.ts'
 import type { Chain, Ledger } from '../../core/ports.ts'
 import type { AccountConfig, ApiKey, KeySpending } from '../../core/selling-ledger.ts'
+import type { ApiKeyBook } from '../api-key-book.ts'
 import type { Caller, Callers } from '../callers.ts'
 import type { Catalog } from '../catalog.ts'
 import type { KeyOffers } from '../key-offers.ts'
@@ -19,6 +20,7 @@ import { makeApiSecret, type Vault } from '../vault.ts'
 export interface KeysContext {
   chain: Chain
   ledger: Ledger
+  apiKeys: ApiKeyBook
   callers: Callers
   catalog: Catalog
   vault: Vault
@@ -35,7 +37,7 @@ export interface KeysContext {
 
 /** API keys of an account: made, listed, limited, replaced and ended by its payer. */
 export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
-  const { ledger, callers, vault, offers, escrow, token, clock, ours } = context
+  const { ledger, apiKeys, callers, vault, offers, escrow, token, clock, ours } = context
 
   // Two steps, because the payer signs the grant for a key that only the gateway holds.
   app.post('/v1/keys/offer', async () => offers.make(clock()))
@@ -85,7 +87,7 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
 
   app.delete<{ Params: { keyId: string } }>('/v1/keys/:keyId', async (request) => {
     const stored = await keyOf(await callers.payer(request), request.params.keyId)
-    await ledger.revokeApiKey(stored.keyId)
+    await ledger.revokeApiKey(stored.keyId).finally(() => apiKeys.forget(stored.keyId))
     const others = (await ledger.apiKeys(stored.accountId)).filter(({ key }) => key === stored.key)
     return { keyId: stored.keyId, revoked: true, key: stored.key, lastOfKey: others.every((other) => hasEnded(other, clock())) }
   })
@@ -107,7 +109,8 @@ export function keyRoutes(app: FastifyInstance, context: KeysContext): void {
     const sealedPrivateKey = vault.seal(vault.open(stored.sealedPrivateKey, stored.keyId).privateKey, keyId)
     const [now, endsAt] = [clock(), clock() + graceSeconds]
     const next = { ...stored, keyId, secretHash, sealedPrivateKey, createdAt: now, endsAt: null, revoked: false }
-    if (!(await ledger.replaceApiKey(stored.keyId, next, endsAt)) && !(await isMade()))
+    const replaced = await ledger.replaceApiKey(stored.keyId, next, endsAt).finally(() => apiKeys.forget(stored.keyId))
+    if (!replaced && !(await isMade()))
       throw new GranaryError('credential.ended', 'This API key was revoked or replaced already.', { keyId: stored.keyId })
     return { ...made, replacedEndsAt: endsAt }
   })

@@ -64,5 +64,5 @@ function laterIfUnpaid(error: unknown): null {
 
 export function answerPaid(reply: FastifyReply, { answer, repeated, response }: Paid) {
   if (repeated) reply.header('idempotent-replayed', 'true')
-  return reply.header(paymentHeaders.response, response).type('application/json').send(Buffer.from(answer))
+  return reply.header(paymentHeaders.response, response).type('application/json').send(answer)
 }
