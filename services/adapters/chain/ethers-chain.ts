@@ -28,7 +28,7 @@ export interface EthersChainOptions {
 export async function openEthersChain(options: EthersChainOptions): Promise<Chain> {
   const { rpcUrl, deployment, timeoutMs = 10_000, log } = options
   const wallet = typeof options.key === 'string' ? new Wallet(options.key) : options.key
-  const rpc = openJsonRpc({ rpcUrl, chainId: deployment.chainId, timeoutMs })
+  const rpc = openJsonRpc({ rpcUrl, timeoutMs })
   try {
     const actual = BigInt(String(await rpc.send('eth_chainId', [])))
     if (actual !== deployment.chainId) {
