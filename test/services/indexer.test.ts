@@ -189,7 +189,7 @@ describe.skipIf(missing !== null)(`indexer${missing ? ` (skipped: ${missing})` :
     settlement.requests.push({ id: 'earlier', head: randomId(), charged, servedAt: 0, state: 'FINAL' })
     settlement.add(amount, (await market.payer.head()).timestamp)
     const tick = openTicker({ ...eagerSettler(market, settlement) })
-    await expect.poll(tick, { timeout: 20_000 }).toBe('settled')
+    await expect.poll(() => tick(), { timeout: 20_000 }).toBe('settled')
   }
 
   async function loseBlocksAfter(number: number): Promise<void> {

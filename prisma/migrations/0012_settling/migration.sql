@@ -1,3 +1,9 @@
+-- A request in an open batch is COMMITTED, with its batch in its row of `unsettled` alone: so a request is written when it is charged
+-- and once more when the chain has charged it, and not in between.
+UPDATE "requests" SET "state" = 'COMMITTED', "batch_id" = NULL WHERE "state" = 'BATCHED';
+ALTER TABLE "requests" DROP CONSTRAINT "requests_batch";
+ALTER TABLE "requests" ADD CONSTRAINT "requests_batch" CHECK ("state" <> 'BATCHED' AND ("batch_id" IS NOT NULL) = ("state" = 'FINAL'));
+
 -- The next block of the mirrored chain, alone or before its events. Returns what the cursor is where the block does not belong after it,
 -- and changes nothing then. p_after: the hash of the block that must be the cursor, '' for none, NULL for whichever it is. A lazy
 -- one does not wait for the disk: it says nothing that the chain would not say again.

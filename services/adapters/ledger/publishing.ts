@@ -1,6 +1,7 @@
 import type { JobReceipt } from '../../core/jobs.ts'
 import type { RequestState } from '../../core/selling-ledger.ts'
 import type { PublishingLedger, SettledBatch, StoredReceipt } from '../../core/settlement-ledger.ts'
+import { BATCH, STATE, UNSETTLED } from './batched.ts'
 import { type BatchRecord, batchOf } from './batches.ts'
 import type { Database } from './database.ts'
 
@@ -49,7 +50,7 @@ export function openPublishing({ query }: Database): PublishingLedger {
 }
 
 const RECEIPTS = `SELECT c.request_id, c.account_id, q.key, c.sequence, c.previous_head, c.head, q.charged, c.receipt, c.provider_signature,
-  q.state, q.batch_id FROM receipts c JOIN requests q USING (request_id)`
+  ${STATE}, ${BATCH} FROM receipts c JOIN requests q USING (request_id) ${UNSETTLED}`
 
 type FinalRecord = BatchRecord & { block: number; cid: string | null }
 

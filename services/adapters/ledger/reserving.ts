@@ -2,6 +2,7 @@ import { GranaryError } from '../../core/errors.ts'
 import { MAX_AMOUNT } from '../../core/money.ts'
 import type { KeyStanding, RequestState, Reservation, Reserved, SellingLedger, StoredRequest } from '../../core/selling-ledger.ts'
 import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
+import { STATE, UNSETTLED } from './batched.ts'
 import type { Database, Query } from './database.ts'
 import { openGroup } from './group.ts'
 import { countWithinLimits } from './limits.ts'
@@ -67,8 +68,8 @@ export function openReservations(
 
     async request(requestId) {
       const { rows } = await query<StoredRow>(
-        `SELECT request_id, state, body_hash, charged, answer, reason FROM requests LEFT JOIN answers USING (request_id)
-         WHERE request_id = $1`,
+        `SELECT q.request_id, ${STATE}, q.body_hash, q.charged, answer, q.reason FROM requests q LEFT JOIN answers USING (request_id)
+         ${UNSETTLED} WHERE q.request_id = $1`,
         [requestId],
       )
       return rows[0] ? storedOf(rows[0]) : null
