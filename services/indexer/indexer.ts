@@ -16,6 +16,8 @@ export interface IndexerOptions {
   ledger: IndexedLedger
   deployBlock: number
   log: Log
+  /** Called when models were mirrored: their manifests may not be known yet. */
+  onModels?: () => void
 }
 
 /**
@@ -89,6 +91,7 @@ async function apply(indexing: Indexing, { cursor, head }: Position<Head | null>
   if (!(await isOnChain(chain, target)) || (cursor !== null && !(await follows(chain, { cursor, head: target })))) return 'moved'
   await ledger.apply({ head: target, events, mirrors, after: cursor })
   indexing.known = target
+  if (mirrors.some(({ kind }) => kind === 'model')) indexing.onModels?.()
   indexing.blockSeconds = cursor !== null && isChild(target, cursor) ? target.timestamp - cursor.timestamp : 0
   if (events.length > 0) {
     log.debug({ event: 'blocks.applied', from, to, events: events.length, mirrors: mirrors.length, behind: head.number - to })
