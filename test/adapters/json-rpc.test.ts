@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { openJsonRpc } from '../../services/adapters/chain/json-rpc.ts'
 
-type Reply = (response: ServerResponse, id: number, times: number) => void
+type Reply = (response: ServerResponse, id: number, times: number, asked?: unknown) => void
 
 /** A node that answers as told; counts what it is asked. */
 async function openNode(reply: Reply) {
@@ -12,7 +12,8 @@ async function openNode(reply: Reply) {
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part)
     asked += 1
-    reply(response, JSON.parse(Buffer.concat(parts).toString()).id, asked)
+    const question = JSON.parse(Buffer.concat(parts).toString())
+    reply(response, question.id, asked, question)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const rpcUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -24,6 +25,11 @@ async function openNode(reply: Reply) {
       await new Promise((resolve) => server.close(resolve))
     },
   }
+}
+
+interface Question {
+  id: number
+  params: unknown[]
 }
 
 const says = (answer: object): Reply => {
@@ -76,6 +82,31 @@ describe('JSON-RPC', () => {
       code: 'chain.unavailable',
       message: 'The chain did not answer eth_getLogs: header not found',
     })
+  })
+
+  it('asks many at once and gives each its own answer, whatever their order, and one by one where the node takes no more', async () => {
+    const echo = ({ id, params }: Question) => ({
+      id,
+      ...(params[0] === 2 ? { error: { code: 1, message: 'no' } } : { result: params[0] }),
+    })
+    const expected = [
+      { ok: true, result: 1 },
+      { ok: false, refusal: { message: 'no', reverted: false, data: null } },
+      { ok: true, result: 3 },
+    ]
+    await using node = await openNode((response, _id, _times, asked) =>
+      response.end(JSON.stringify((asked as Question[]).map(echo).reverse())),
+    )
+    expect(await node.rpc.askAll('eth_call', [[1], [2], [3]])).toMatchObject(expected)
+    expect(node.asked()).toBe(1)
+    await using single = await openNode((response, _id, _times, asked) => {
+      if (Array.isArray(asked)) response.end(JSON.stringify({ id: null, error: { code: -32600, message: 'one at a time' } }))
+      else response.end(JSON.stringify(echo(asked as Question)))
+    })
+    for (const asked of [4, 7]) {
+      expect(await single.rpc.askAll('eth_call', [[1], [2], [3]])).toMatchObject(expected)
+      expect(single.asked()).toBe(asked)
+    }
   })
 
   it('asks anew where the node closes the connection that it had left open, and not where it closes a new one', async () => {

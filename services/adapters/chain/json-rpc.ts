@@ -23,6 +23,8 @@ export type RpcAnswer = { ok: true; result: unknown } | { ok: false; refusal: Rp
 /** JSON-RPC with a time limit per request; a node that cannot be reached is `chain.unavailable`, a refusal is an answer. */
 export interface JsonRpc {
   ask(method: string, params: readonly unknown[]): Promise<RpcAnswer>
+  /** As `ask`, in the order of the questions, in one request where the node takes that. */
+  askAll(method: string, params: readonly (readonly unknown[])[]): Promise<RpcAnswer[]>
   /** As `ask`, for questions that a healthy node never refuses. */
   send(method: string, params: readonly unknown[]): Promise<unknown>
   close(): void
@@ -33,27 +35,54 @@ const IDLE_MS = 5000
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024
 const FIRST_PAUSE_MS = 250
 const TOO_MANY_REQUESTS = 429
+/** Questions go one by one for so long after a node did not take them together. */
+const APART_MS = 60_000
 
 /**
  * Each process asks its node several times a second for as long as it lives, so this is its own client, which takes a third of the
- * processor time of the library's. No cache and no batches: what is read is what the node says now, and one slow answer holds
- * up no other.
+ * processor time of the library's. No cache: what is read is what the node says now; and no question waits for another, unless
+ * they are asked together.
  */
 export function openJsonRpc({ rpcUrl, timeoutMs }: { rpcUrl: string; timeoutMs: number }): JsonRpc {
   const post = openPost(rpcUrl)
   let lastId = 0
+  let manyFrom = Number.NEGATIVE_INFINITY
 
-  const ask = async (method: string, params: readonly unknown[]): Promise<RpcAnswer> => {
+  const questionOf = (method: string, params: readonly unknown[]) => {
     lastId += 1
-    const question = JSON.stringify({ jsonrpc: '2.0', id: lastId, method, params })
+    return { jsonrpc: '2.0', id: lastId, method, params }
+  }
+  const answered = async (question: unknown): Promise<unknown> =>
+    JSON.parse(await post(JSON.stringify(question), performance.now() + timeoutMs))
+  const ask = async (method: string, params: readonly unknown[]): Promise<RpcAnswer> => {
+    const question = questionOf(method, params)
     try {
-      return answerTo(lastId, JSON.parse(await post(question, performance.now() + timeoutMs)))
+      return answerTo(question.id, await answered(question))
     } catch (cause) {
       throw unavailable(method, cause)
     }
   }
+  const askTogether = async (method: string, params: readonly (readonly unknown[])[]): Promise<RpcAnswer[] | null> => {
+    const questions = params.map((some) => questionOf(method, some))
+    try {
+      const answers = await answered(questions)
+      if (!Array.isArray(answers)) return null
+      const byId = new Map(answers.map((answer: { id?: unknown } | null) => [String(answer?.id), answer]))
+      return questions.map(({ id }) => answerTo(id, byId.get(String(id))))
+    } catch {
+      return null
+    }
+  }
   return {
     ask,
+    async askAll(method, params) {
+      const isTogether = params.length > 1 && performance.now() >= manyFrom
+      const together = isTogether ? await askTogether(method, params) : null
+      if (together) return together
+      // Whether it takes none at once, or just failed, is seen later.
+      if (isTogether) manyFrom = performance.now() + APART_MS
+      return Promise.all(params.map((some) => ask(method, some)))
+    },
     async send(method, params) {
       const answer = await ask(method, params)
       if (answer.ok) return answer.result
