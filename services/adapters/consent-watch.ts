@@ -113,9 +113,12 @@ export class ConsentWatch implements AsyncDisposable {
   async #follow(): Promise<void> {
     const pollMs = Math.max(20, Math.min(250, this.#blockMs / 4))
     while (!this.#stop.signal.aborted) {
+      // After a block none is due for three quarters of the time between two.
+      let restMs = pollMs
       try {
         const head = await this.#chain.head()
         if (head.hash !== this.#head?.hash) {
+          restMs = this.#head === null ? pollMs : 3 * pollMs
           this.#head = head
           this.#seenMs = performance.now()
           this.#verdicts = new Map()
@@ -126,7 +129,7 @@ export class ConsentWatch implements AsyncDisposable {
       } catch (error) {
         if (this.isFresh()) this.#log.warn({ event: 'consent.head-failed', error })
       }
-      await setTimeout(pollMs, undefined, { signal: this.#stop.signal }).catch(() => {})
+      await setTimeout(restMs, undefined, { signal: this.#stop.signal }).catch(() => {})
     }
   }
 }

@@ -23,8 +23,11 @@ export interface MirrorLedger {
   cursor(): Promise<Head | null>
   /** Heads that were applied, the last first (the cursor is the first one): where the indexer looks for a fork. */
   heads(limit: number): Promise<Head[]>
-  /** Events, mirrors and the new cursor in one transaction. */
-  apply(change: { head: Head; events: readonly ChainEvent[]; mirrors: readonly Mirror[] }): Promise<void>
+  /**
+   * Events, mirrors and the new cursor in one transaction; with `after`, refused unless that is the cursor (null: there is none). A block
+   * without either may be lost with the database's next crash, and all after it: then the cursor is an earlier one.
+   */
+  apply(change: { head: Head; events: readonly ChainEvent[]; mirrors: readonly Mirror[]; after?: Head | null }): Promise<void>
   /** Forgets events after `block`, makes `block` the cursor and names the mirrors they had touched, to be read again. */
   rollback(to: Head): Promise<Pick<Mirror, 'kind' | 'id'>[]>
   /** Drops everything that derives from the chain; the next apply starts anew. */

@@ -33,6 +33,8 @@ export interface Chain extends AsyncDisposable {
   callOf(transaction: string): Promise<Call | null>
   /** Calls a view; structs come back with named fields. `block` defaults to the latest. */
   read(call: Call, block?: number): Promise<unknown>
+  /** As `read`, of many: one question to a node that takes several at once. Throws the first refusal. */
+  readAll(calls: readonly Call[], block?: number): Promise<unknown[]>
   /** The gas that it would take from this adapter's key now; refuses with `chain.reverted` if it would revert. */
   estimate(call: Call): Promise<bigint>
   /**

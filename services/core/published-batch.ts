@@ -2,7 +2,7 @@ import { accountIdOf } from './accounts.ts'
 import { GranaryError } from './errors.ts'
 import { digestOf, signerOf, structHashOf, type Verifier } from './messages.ts'
 import { type BatchArgument, toBatchArgument } from './settlement.ts'
-import type { BatchDraft, BatchLane, BatchRow, StoredReceipt } from './settlement-ledger.ts'
+import type { BatchDraft, BatchLane, BatchReceipt, BatchRow, StoredReceipt } from './settlement-ledger.ts'
 
 /**
  * Chapter 5: a settled batch with all its receipts, as the collector publishes it: canonical JSON (RFC 8785), integers
@@ -64,7 +64,7 @@ export const MAX_BATCH_BYTES = 32 * 1024 * 1024
 
 export function publishBatch(
   { batchId, collector, lanes, rows }: BatchDraft,
-  { receipts, escrow }: { receipts: readonly StoredReceipt[]; escrow: Escrow },
+  { receipts, escrow }: { receipts: readonly BatchReceipt[]; escrow: Escrow },
 ): PublishedBatch {
   const byRequest = new Map(receipts.map((receipt) => [receipt.requestId, receipt]))
   return {
@@ -89,14 +89,14 @@ export function publishBatch(
   }
 }
 
-function publishReceipt(requestId: string, byRequest: ReadonlyMap<string, StoredReceipt>): PublishedReceipt {
+function publishReceipt(requestId: string, byRequest: ReadonlyMap<string, BatchReceipt>): PublishedReceipt {
   const stored = byRequest.get(requestId)
   if (!stored) throw new GranaryError('internal', 'A batch names a request without a receipt.', { requestId })
-  const { sequence, previousHead, charged, receipt, providerSignature } = stored
+  const { sequence, previousHead, receipt, providerSignature } = stored
   return {
     sequence: sequence.toString(),
     previousHead,
-    charged: charged.toString(),
+    charged: (receipt.units * receipt.unitPrice).toString(),
     job: publishedJob(receipt),
     providerSignature,
   }

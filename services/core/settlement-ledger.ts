@@ -112,6 +112,9 @@ export interface StoredReceipt {
   batchId: string | null
 }
 
+/** What a batch is published with. It charges its units times its price, or the batch can't be rebuilt from it. */
+export type BatchReceipt = Pick<StoredReceipt, 'requestId' | 'sequence' | 'previousHead' | 'receipt' | 'providerSignature'>
+
 /** A FINAL batch, where it was executed, and where it is published. */
 export interface SettledBatch {
   batchId: string
@@ -125,7 +128,7 @@ export interface PublishingLedger {
   settledBatches(collector: string, options: { limit: number; beforeBlock?: number }): Promise<SettledBatch[]>
   settledBatch(batchId: string): Promise<(SettledBatch & { draft: BatchDraft }) | null>
   /** In no particular order. */
-  receiptsOf(requestIds: readonly string[]): Promise<StoredReceipt[]>
+  receiptsOf(requestIds: readonly string[]): Promise<BatchReceipt[]>
   /** FINAL batches that have no CID yet, the oldest first. */
   unpublishedBatches(collector: string, limit: number): Promise<string[]>
   publishedAs(batchId: string, cid: string): Promise<void>

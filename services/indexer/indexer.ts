@@ -16,15 +16,24 @@ export interface IndexerOptions {
   ledger: IndexedLedger
   deployBlock: number
   log: Log
+  /** Called when models were mirrored: their manifests may not be known yet. */
+  onModels?: () => void
 }
 
-/** `moved`: the chain changed while it was read, nothing was applied; `behind`: the node has not reached the cursor again. */
-export type Step = 'idle' | 'applied' | 'moved' | 'behind' | 'rolled-back' | 'rebuilding'
+/**
+ * `applied`: up to the head; `catching-up`: there is more; `moved`: the chain changed while it was read, nothing was applied; `behind`:
+ * the node has not reached the cursor again.
+ */
+export type Step = 'idle' | 'applied' | 'catching-up' | 'moved' | 'behind' | 'rolled-back' | 'rebuilding'
 
 /** What is remembered between steps. */
 interface Indexing extends IndexerOptions {
   /** Mirrors that an earlier process left stale were read again. */
   isRepaired: boolean
+  /** The ledger's cursor, which is on the chain; null after a step that may have left it otherwise. */
+  known: Head | null
+  /** Between the last two blocks; 0 where it is not known. */
+  blockSeconds: number
 }
 
 /** Where the ledger is, and where the chain is. */
@@ -35,20 +44,38 @@ interface Position<Cursor> {
 
 /** One step of chain → ledger: the next range of blocks, or the way back to where the chain left what was applied. */
 export function openStepper(options: IndexerOptions): () => Promise<Step> {
-  const indexing: Indexing = { ...options, isRepaired: false }
+  const indexing = openIndexing(options)
   return () => step(indexing)
 }
 
+function openIndexing(options: IndexerOptions): Indexing {
+  return { ...options, isRepaired: false, known: null, blockSeconds: 0 }
+}
+
 async function step(indexing: Indexing): Promise<Step> {
-  const { chain, ledger, deployBlock } = indexing
-  const cursor = await ledger.cursor()
+  const { chain, ledger, deployBlock, known } = indexing
   const head = await chain.head()
+  // Most looks find the block of the last one.
+  if (known?.hash === head.hash) return 'idle'
+  indexing.known = null
+  const cursor = known ?? (await ledger.cursor())
   if (cursor === null) return head.number < deployBlock ? 'idle' : apply(indexing, { cursor, head })
-  if (!(await isOnChain(chain, cursor))) return leaveFork(indexing, { cursor, head })
+  if (!(await leadsTo(chain, { cursor, head }))) return leaveFork(indexing, { cursor, head })
   // A crash between a rollback and its reading leaves mirrors stale: rolling back to the cursor names them again.
   if (!indexing.isRepaired) await reread(indexing, { cursor, head })
   indexing.isRepaired = true
-  return cursor.number >= head.number ? 'idle' : apply(indexing, { cursor, head })
+  if (cursor.number < head.number) return apply(indexing, { cursor, head })
+  indexing.known = cursor
+  return 'idle'
+}
+
+/** Whether the chain of this head has the cursor. */
+async function leadsTo(chain: Chain, { cursor, head }: Position<Head>): Promise<boolean> {
+  return isChild(head, cursor) || head.hash === cursor.hash || isOnChain(chain, cursor)
+}
+
+function isChild(head: Head, parent: Head): boolean {
+  return head.number === parent.number + 1 && head.parentHash === parent.hash
 }
 
 async function apply(indexing: Indexing, { cursor, head }: Position<Head | null>): Promise<Step> {
@@ -62,11 +89,14 @@ async function apply(indexing: Indexing, { cursor, head }: Position<Head | null>
   const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(to, head) })
   // Everything above was read by number: it holds only if the chain is still the one that it started on.
   if (!(await isOnChain(chain, target)) || (cursor !== null && !(await follows(chain, { cursor, head: target })))) return 'moved'
-  await ledger.apply({ head: target, events, mirrors })
+  await ledger.apply({ head: target, events, mirrors, after: cursor })
+  indexing.known = target
+  if (mirrors.some(({ kind }) => kind === 'model')) indexing.onModels?.()
+  indexing.blockSeconds = cursor !== null && isChild(target, cursor) ? target.timestamp - cursor.timestamp : 0
   if (events.length > 0) {
     log.debug({ event: 'blocks.applied', from, to, events: events.length, mirrors: mirrors.length, behind: head.number - to })
   }
-  return 'applied'
+  return to === head.number ? 'applied' : 'catching-up'
 }
 
 async function leaveFork(indexing: Indexing, { cursor, head }: Position<Head>): Promise<Step> {
@@ -94,7 +124,7 @@ async function leaveFork(indexing: Indexing, { cursor, head }: Position<Head>): 
 async function reread({ chain, ledger }: Indexing, { cursor, head }: Position<Head>): Promise<void> {
   const touched = await ledger.rollback(cursor)
   const mirrors = await readMirrors(touched, { chain, ledger, block: stateBlock(cursor.number, head) })
-  await ledger.apply({ head: cursor, events: [], mirrors })
+  await ledger.apply({ head: cursor, events: [], mirrors, after: cursor })
 }
 
 async function isOnChain(chain: Chain, head: Head): Promise<boolean> {
@@ -102,7 +132,7 @@ async function isOnChain(chain: Chain, head: Head): Promise<boolean> {
 }
 
 async function follows(chain: Chain, { cursor, head }: Position<Head>): Promise<boolean> {
-  return head.number === cursor.number + 1 ? head.parentHash === cursor.hash : isOnChain(chain, cursor)
+  return head.number === cursor.number + 1 ? isChild(head, cursor) : isOnChain(chain, cursor)
 }
 
 /** During a backfill, state is read near the head: it is newer than its events, and later events only repeat it. */
@@ -110,26 +140,30 @@ function stateBlock(block: number, head: Head): number {
   return Math.max(block, head.number - STATE_DEPTH_BLOCKS)
 }
 
-/** Steps until disposed; waits `pollMs` at the head, longer while chain or database do not answer. */
+/**
+ * Steps until disposed; waits `pollMs` at the head, longer while chain or database do not answer, and while the next block can't be there:
+ * for three quarters of the time that lay between the last two, three times `pollMs` at most.
+ */
 export function openIndexer(options: IndexerOptions & { pollMs: number }): AsyncDisposable {
   const { log, pollMs } = options
   const stop = new AbortController()
-  const step = openStepper(options)
+  const indexing = openIndexing(options)
 
   async function run(): Promise<void> {
     let failures = 0
     while (!stop.signal.aborted) {
       let result: Step = 'idle'
       try {
-        result = await step()
+        result = await step(indexing)
         if (failures > 0) log.info({ event: 'indexer.recovered', failures })
         failures = 0
       } catch (error) {
         failures += 1
         log.warn({ event: 'indexer.step-failed', failures, error })
       }
-      const atOnce = failures === 0 && (result === 'applied' || result === 'rolled-back' || result === 'rebuilding')
-      if (!atOnce) await pause(Math.min(pollMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS), stop.signal)
+      const atOnce = failures === 0 && (result === 'catching-up' || result === 'rolled-back' || result === 'rebuilding')
+      const restMs = result === 'applied' ? Math.min(750 * indexing.blockSeconds, 3 * pollMs) : 0
+      if (!atOnce) await pause(Math.max(restMs, Math.min(pollMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)), stop.signal)
     }
   }
 

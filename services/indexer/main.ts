@@ -26,8 +26,7 @@ await runProcess({
         ? await openHeliaStore({ dir: config.contentDir, listen: config.contentListen, log })
         : await openKuboStore({ url: config.ipfsRpcUrl, log }),
     )
-    stack.use(openIndexer({ chain, ledger, deployBlock: deployment.deployBlock, log, pollMs }))
-    stack.use(
+    const manifests = stack.use(
       openManifestFetcher({
         ledger,
         content,
@@ -37,6 +36,8 @@ await runProcess({
         meetPeers: () => meetPeers({ content, contentPeers, gatewayUrl }),
       }),
     )
+    const { deployBlock } = deployment
+    stack.use(openIndexer({ chain, ledger, deployBlock, log, pollMs, onModels: manifests.wake }))
     return stack.move()
   },
 })

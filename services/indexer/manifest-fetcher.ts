@@ -80,21 +80,31 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined):
   return Promise.race([promise, aborted.promise]).finally(() => signal.removeEventListener('abort', abort))
 }
 
-/** Rounds every `pollMs` until disposed. */
-export function openManifestFetcher(options: ManifestFetcherOptions & { pollMs: number }): AsyncDisposable {
+const LONGEST_PAUSE_MS = 10_000
+
+/** Rounds until disposed: `pollMs` after one that stored something or after `wake`, twice as long each time that there was nothing. */
+export function openManifestFetcher(options: ManifestFetcherOptions & { pollMs: number }): { wake(): void } & AsyncDisposable {
   const { log, pollMs } = options
   const stop = new AbortController()
   const round = openManifestRound({ ...options, signal: stop.signal })
+  let pauseMs = pollMs
+  let waiting = new AbortController()
 
   async function run(): Promise<void> {
     while (!stop.signal.aborted) {
-      await round().catch((error: unknown) => log.warn({ event: 'manifest.round-failed', error }))
-      await pause(pollMs, stop.signal)
+      waiting = new AbortController()
+      const stored = await round().catch((error: unknown) => log.warn({ event: 'manifest.round-failed', error }))
+      pauseMs = stored === 0 ? Math.min(2 * pauseMs, LONGEST_PAUSE_MS) : pollMs
+      await pause(pauseMs, AbortSignal.any([stop.signal, waiting.signal]))
     }
   }
 
   const running = run()
   return {
+    wake() {
+      pauseMs = pollMs
+      waiting.abort()
+    },
     async [Symbol.asyncDispose]() {
       stop.abort()
       await running

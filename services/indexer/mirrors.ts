@@ -5,6 +5,8 @@ import { configOf, type IndexedLedger, type Touched } from './touched.ts'
 
 /** Views that run at the same time: enough to hide latency, few enough for any node. */
 const PARALLEL_READS = 16
+/** A batch touches hundreds of accounts and keys, each of which is one view. */
+const TOGETHER = 64
 const NOBODY = `0x${'00'.repeat(20)}`
 
 type State = Record<string, unknown>
@@ -18,29 +20,60 @@ interface Reading {
 /** Reads things as they are at `block`, with what only events tell taken from there or from the mirror before. */
 export async function readMirrors(touched: readonly Touched[], reading: Reading): Promise<Mirror[]> {
   const mirrors: Mirror[] = []
-  for (let start = 0; start < touched.length; start += PARALLEL_READS) {
-    const some = touched.slice(start, start + PARALLEL_READS)
-    mirrors.push(...(await Promise.all(some.map((thing) => readMirror(thing, reading)))))
-  }
+  for (const some of groupsOf(touched.filter(isMoney), TOGETHER)) mirrors.push(...(await readMoney(some, reading)))
+  for (const some of groupsOf(touched.filter(isNamed), PARALLEL_READS))
+    mirrors.push(...(await Promise.all(some.map((thing) => readNamed(thing, reading)))))
   return mirrors
 }
 
-async function readMirror(thing: Touched, reading: Reading): Promise<Mirror> {
-  const state = await readers[thing.kind](thing, reading)
-  return { kind: thing.kind, id: thing.id, block: reading.block, state: state === null ? null : (jsonOf(state) as State) }
+type Money = Touched & { kind: 'account' | 'key' }
+type Named = Touched & { kind: Exclude<Mirror['kind'], Money['kind']> }
+
+function isMoney(thing: Touched): thing is Money {
+  return thing.kind === 'account' || thing.kind === 'key'
 }
 
-const readers: Record<Mirror['kind'], (thing: Touched, reading: Reading) => Promise<State | null>> = {
-  async account(thing, reading) {
-    const config = thing.config ?? (await knownConfig(thing.id, reading.ledger))
-    if (config === null) return null
-    const balance = await view({ contract: 'InferenceEscrow', method: 'balance', args: [thing.id] }, reading)
-    return { ...balance, ...config }
-  },
-  async key(thing, reading) {
-    const key = await view({ contract: 'InferenceEscrow', method: 'key', args: thing.id.split(':') }, reading)
-    return key.notAfter === 0n && key.revokedAt === 0n ? null : key
-  },
+function isNamed(thing: Touched): thing is Named {
+  return !isMoney(thing)
+}
+
+function* groupsOf<Thing>(things: readonly Thing[], size: number): Generator<Thing[]> {
+  for (let start = 0; start < things.length; start += size) yield things.slice(start, start + size)
+}
+
+function mirrorOf({ kind, id }: Touched, { state, block }: { state: State | null; block: number }): Mirror {
+  return { kind, id, block, state: state === null ? null : (jsonOf(state) as State) }
+}
+
+async function readMoney(things: readonly Money[], { chain, ledger, block }: Reading): Promise<Mirror[]> {
+  const calls = things.map(({ kind, id }) =>
+    kind === 'account'
+      ? { contract: 'InferenceEscrow', method: 'balance', args: [id] }
+      : { contract: 'InferenceEscrow', method: 'key', args: id.split(':') },
+  )
+  const states = (await chain.readAll(calls, block)) as State[]
+  return Promise.all(
+    things.map(async (thing, index) => {
+      const state = states[index] ?? {}
+      return mirrorOf(thing, { block, state: thing.kind === 'key' ? grantedOnly(state) : await withConfig(thing, state, ledger) })
+    }),
+  )
+}
+
+function grantedOnly(key: State): State | null {
+  return key.notAfter === 0n && key.revokedAt === 0n ? null : key
+}
+
+async function withConfig({ id, config }: Money, balance: State, ledger: IndexedLedger): Promise<State | null> {
+  const known = config ?? (await knownConfig(id, ledger))
+  return known === null ? null : { ...balance, ...known }
+}
+
+async function readNamed(thing: Named, reading: Reading): Promise<Mirror> {
+  return mirrorOf(thing, { state: await readers[thing.kind](thing, reading), block: reading.block })
+}
+
+const readers: Record<Named['kind'], (thing: Touched, reading: Reading) => Promise<State | null>> = {
   async dataset(thing, reading) {
     const dataset = await view({ contract: 'DatasetRegistry', method: 'dataset', args: [thing.id] }, reading)
     if (dataset.owner === NOBODY) return null

@@ -1,11 +1,12 @@
 import type { Log } from '../adapters/log.ts'
-import type { SignedTransaction } from '../core/chain-records.ts'
+import type { Head, SignedTransaction } from '../core/chain-records.ts'
 import { GranaryError } from '../core/errors.ts'
 import type { Chain } from '../core/ports.ts'
 import { batchOutcomeOf, toBatchArgument } from '../core/settlement.ts'
 import type { BatchOutcome, SettlementLedger, StoredBatch } from '../core/settlement-ledger.ts'
 import { findSettlement } from './find-settlement.ts'
 import { type Drafting, nextBatch, settlementWindow } from './next-batch.ts'
+import { reopenLost } from './reopen-lost.ts'
 
 export interface SettlerOptions {
   chain: Chain
@@ -32,8 +33,8 @@ const REPLACE_MS = 60_000
 const LONGEST_BACKOFF_MS = 60_000
 /** A batch that the ledger can't close is tried again after so long; the others go on. */
 const ASIDE_MS = 60_000
-/** How far back settled batches are looked at again. */
-const REORG_BLOCKS = 256
+/** Where no batch is open, only this settler opens one, unless another is started beside it. */
+const CLEAR_MS = 30_000
 
 /** `waiting`: a batch is on its way; `idle`: there is nothing to settle yet; `aside`: ledger and chain disagree about a batch. */
 export type Tick = 'idle' | 'waiting' | 'sent' | 'settled' | 'dropped' | 'aside'
@@ -46,6 +47,10 @@ interface Settling extends Drafting {
   refusals: { count: number; until: number }
   /** Until when, by batch. */
   aside: Map<string, number>
+  /** The last head on whose chain all settled batches were found; null where that is to be looked at. */
+  stands: Head | null
+  /** Until then there is no open batch. */
+  clearUntil: number
 }
 
 const NO_REFUSALS = { count: 0, until: Number.NEGATIVE_INFINITY }
@@ -54,7 +59,7 @@ const NO_REFUSALS = { count: 0, until: Number.NEGATIVE_INFINITY }
  * One tick: what is open goes on first, and only then a new batch is made. A batch keeps its id from the draft to the
  * end, and the contract executes an id once: whatever is sent again, its requests are charged at most once.
  */
-export function openTicker(options: SettlerOptions): () => Promise<Tick> {
+export function openTicker(options: SettlerOptions): (head?: Head) => Promise<Tick> {
   const settling: Settling = {
     now: () => performance.now(),
     ...options,
@@ -63,23 +68,53 @@ export function openTicker(options: SettlerOptions): () => Promise<Tick> {
     restUntil: Number.NEGATIVE_INFINITY,
     aside: new Map(),
     windowSeconds: null,
+    stands: null,
+    clearUntil: Number.NEGATIVE_INFINITY,
   }
-  return () => tick(settling)
+  return async (head) => {
+    try {
+      return await tick(settling, head ?? (await options.chain.head()))
+    } catch (error) {
+      // What it was about to do may have been done.
+      lookAgain(settling)
+      throw error
+    }
+  }
 }
 
-async function tick(settling: Settling): Promise<Tick> {
-  await reopenLost(settling)
-  const open = await settling.ledger.openBatches(settling.collector)
+function lookAgain(settling: Settling): void {
+  settling.stands = null
+  settling.clearUntil = Number.NEGATIVE_INFINITY
+}
+
+/** The next block of a chain on which all settled batches were found takes none back. */
+async function followChain(settling: Settling, head: Head): Promise<void> {
+  const { stands } = settling
+  const isNext = head.number - 1 === stands?.number && head.parentHash === stands.hash
+  if (!isNext && head.hash !== stands?.hash) {
+    lookAgain(settling)
+    if (!(await reopenLost(settling, head))) return
+  }
+  settling.stands = head
+}
+
+async function tick(settling: Settling, head: Head): Promise<Tick> {
+  await followChain(settling, head)
+  const { ledger, collector, now } = settling
+  const open = now() < settling.clearUntil ? [] : await ledger.openBatches(collector)
   let settled = false
   for (const batch of open) {
-    if (settling.now() < (settling.aside.get(batch.batchId) ?? Number.NEGATIVE_INFINITY)) continue
+    if (now() < (settling.aside.get(batch.batchId) ?? Number.NEGATIVE_INFINITY)) continue
     const result = await advance(settling, batch)
     if (result !== 'settled' && result !== 'aside') return result
     settled ||= result === 'settled'
   }
   if (settled) return 'settled'
-  const drafted = settling.now() < settling.refusals.until ? null : await nextBatch(settling)
-  return drafted ? send(settling, { batch: { ...drafted, transaction: null } }) : 'idle'
+  if (open.length === 0 && now() >= settling.clearUntil) settling.clearUntil = now() + CLEAR_MS
+  const drafted = now() < settling.refusals.until ? null : await nextBatch(settling, head)
+  if (!drafted) return 'idle'
+  lookAgain(settling)
+  return send(settling, { batch: { ...drafted, transaction: null } })
 }
 
 async function advance(settling: Settling, batch: StoredBatch): Promise<Tick> {
@@ -182,6 +217,7 @@ async function close(
   if (counts === null) return 'aside'
   settling.aside.delete(batchId)
   settling.sentAt.delete(batchId)
+  settling.stands = null
   settling.refusals = NO_REFUSALS
   const gross = outcome.lanes.reduce((sum, lane) => sum + lane.gross, 0n).toString()
   log.info({ event: 'batch.settled', batchId, requests: batch.leaves.length, gross, gasUsed: gasUsed.toString(), ...counts })
@@ -207,16 +243,4 @@ async function drop(settling: Settling, { batch, error }: { batch: StoredBatch; 
   settling.refusals = { count: refusals.count + 1, until: now() + backoffMs }
   log.error({ event: 'batch.dropped', batchId: batch.batchId, backoffMs, evidence: error.evidence, error })
   return 'dropped'
-}
-
-/** A reorganisation deeper than the confirmations took a settled batch back: it is sent again, as if it had never been mined. */
-async function reopenLost({ chain, ledger, collector, log }: Settling): Promise<void> {
-  const head = await chain.head()
-  const settled = await ledger.finalBatches(collector, head.number - REORG_BLOCKS)
-  // The newest goes first: if that block stands, so do all before it.
-  for (const { batchId, block, blockHash } of settled) {
-    if (block > head.number || (await chain.block(block))?.hash === blockHash) return
-    await ledger.reopenBatch(batchId)
-    log.error({ event: 'batch.reopened', batchId, block, blockHash })
-  }
 }

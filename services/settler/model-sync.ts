@@ -1,4 +1,5 @@
 import type { Log } from '../adapters/log.ts'
+import type { Head } from '../core/chain-records.ts'
 import type { Mirror, MirrorLedger } from '../core/mirror-ledger.ts'
 import type { Chain } from '../core/ports.ts'
 
@@ -25,13 +26,18 @@ export interface ModelSyncOptions {
  * round follows consent events and syncs the models whose stored ends are later than what consent says now. Returns how
  * many it synced.
  */
-export function openModelSync({ chain, ledger, log, now = () => performance.now() }: ModelSyncOptions): () => Promise<number> {
+export function openModelSync({
+  chain,
+  ledger,
+  log,
+  now = () => performance.now(),
+}: ModelSyncOptions): (head?: Head) => Promise<number> {
   const dirtyUntil = new Map<string, number>()
   let cursor: number | null = null
   let lookedAt = Number.NEGATIVE_INFINITY
 
-  async function round(): Promise<number> {
-    const fresh = cursor === null ? await start() : await follow(cursor)
+  async function round(head?: Head): Promise<number> {
+    const fresh = cursor === null ? await start() : await follow(cursor, head ?? (await chain.head()))
     if (dirtyUntil.size === 0 || (!fresh && now() - lookedAt < LOOK_MS)) return 0
     lookedAt = now()
     const models = await ledger.mirrors('model', MAX_MIRRORS)
@@ -52,8 +58,7 @@ export function openModelSync({ chain, ledger, log, now = () => performance.now(
     return true
   }
 
-  async function follow(from: number): Promise<boolean> {
-    const head = await chain.head()
+  async function follow(from: number, head: Head): Promise<boolean> {
     const to = Math.min(head.number, from + RANGE_BLOCKS)
     const since = Math.max(0, Math.min(from, to) - OVERLAP_BLOCKS)
     // Only these are asked for: a busy escrow's would be read again in each round.

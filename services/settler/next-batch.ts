@@ -1,3 +1,4 @@
+import type { Head } from '../core/chain-records.ts'
 import { type Economy, economyOf } from '../core/economy.ts'
 import type { BatchDraft } from '../core/settlement-ledger.ts'
 import type { SettlerOptions } from './batches.ts'
@@ -13,11 +14,10 @@ export interface Drafting extends SettlerOptions {
 }
 
 /** A batch of what is old enough, or at risk, and worth its gas; null where nothing is. Ends what has become too old. */
-export async function nextBatch(drafting: Drafting): Promise<BatchDraft | null> {
-  const { chain, ledger, collector, maxAgeSeconds, minGross, maxRows, maxLanes } = drafting
+export async function nextBatch(drafting: Drafting, head: Head): Promise<BatchDraft | null> {
+  const { ledger, collector, maxAgeSeconds, minGross, maxRows, maxLanes } = drafting
   const { oldestServedAt, atRisk } = await ledger.due(collector)
   if (oldestServedAt === null) return null
-  const head = await chain.head()
   const age = head.timestamp - oldestServedAt
   const window = await settlementWindow(drafting)
   if (age > window) await expire(drafting, head.timestamp - window)

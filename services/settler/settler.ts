@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Head } from '../core/chain-records.ts'
 import { openTicker, type SettlerOptions } from './batches.ts'
 import { openLagReport } from './lag.ts'
 
 const LONGEST_PAUSE_MS = 5000
 
 /** Ticks and syncs until disposed, one thing at a time: all of them sign with one key, in the order of its nonces. */
-export function openSettler(options: SettlerOptions & { pollMs: number; syncModels: () => Promise<number> }): AsyncDisposable {
-  const { log, pollMs, syncModels } = options
+export function openSettler(
+  options: SettlerOptions & { pollMs: number; syncModels: (head: Head) => Promise<number> },
+): AsyncDisposable {
+  const { chain, log, pollMs, syncModels } = options
   const stop = new AbortController()
   const tick = openTicker(options)
   const reportLag = openLagReport(options)
@@ -15,8 +18,9 @@ export function openSettler(options: SettlerOptions & { pollMs: number; syncMode
     let failures = 0
     while (!stop.signal.aborted) {
       try {
-        const result = await tick()
-        if (result !== 'waiting' && result !== 'sent') await syncModels()
+        const head = await chain.head()
+        const result = await tick(head)
+        if (result !== 'waiting' && result !== 'sent') await syncModels(head)
         await reportLag()
         if (failures > 0) log.info({ event: 'settler.recovered', failures })
         failures = 0

@@ -62,6 +62,30 @@ describe('dust', () => {
     expect(accountsOf(await ledger.draftBatch(options))).toEqual([rich.accountId])
   })
 
+  it('keeps nothing waiting of more keys than a batch has rows, and lets money at risk go first', async () => {
+    const collector = hex(20)
+    const accounts: TestAccount[] = []
+    for (let place = 0; place < 5; place += 1) {
+      const account = await buyer(collector)
+      accounts.push(account)
+      await chargeOnce(ledger, account, { charged: 1n, servedAt: 900 })
+      await chargeOnce(ledger, account, { charged: 500_000n, servedAt: 1010 - place })
+    }
+    const dust = await buyer(collector)
+    await chargeOnce(ledger, dust, { charged: 1n, servedAt: 900 })
+    const leaving = accounts[0]
+    if (leaving) await fund(ledger, leaving, { deposit: 10_000_000n, thawing: 10_000_000n })
+    const drafted: string[][] = []
+    for (let batch = 0; batch < 4; batch += 1) {
+      const draft = await ledger.draftBatch({ ...draftAllOptions(collector), economy: { ...economy, lane: 0n }, maxRows: 2 })
+      if (draft) drafted.push(accountsOf(draft) ?? [])
+      for (const { requestIds } of draft?.rows ?? []) expect(requestIds).toHaveLength(2)
+    }
+    expect(drafted.map(({ length }) => length)).toEqual([2, 2, 1])
+    expect(drafted[0]).toContain(leaving?.accountId)
+    expect(drafted.flat().sort()).toEqual(accounts.map(({ accountId }) => accountId).sort())
+  })
+
   it('that cost nothing takes no row, where gas costs nothing either', async () => {
     const collector = hex(20)
     for (const account of [await buyer(collector), await buyer(collector)])

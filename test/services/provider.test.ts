@@ -65,6 +65,9 @@ class FakeChain implements Chain {
   async head() {
     return this.block(this.number)
   }
+  async readAll(): Promise<unknown[]> {
+    throw new Error('not asked by a worker')
+  }
   async gasPrice(): Promise<bigint> {
     throw new Error('not asked by a worker')
   }

@@ -277,6 +277,51 @@ describe.skipIf(missing !== null)(`settler${missing ? ` (skipped: ${missing})` :
     expect(await charged()).toBe(before + 714n)
   })
 
+  it('sends it again also where it had looked at that block before, and waited since', async () => {
+    const tick = ticker()
+    await settle(tick)
+    const [first] = ledger.closed
+    if (!first) throw new Error('not closed')
+    for (let round = 0; round < 3; round += 1) {
+      await market.node.rpc('anvil_mine', '0x1')
+      expect(await tick()).toBe('idle')
+    }
+    const { number } = await market.collector.head()
+    await market.node.rpc('anvil_rollback', number - first.block + 1)
+    await market.node.rpc('anvil_mine', '0x6')
+    await settle(tick)
+    expect(ledger.closed).toMatchObject([{ batchId: first.batchId }])
+    expect(ledger.closed[0]?.blockHash).not.toBe(first.blockHash)
+    expect(await charged()).toBe(before + 714n)
+  })
+
+  it('with nothing to do asks for what is due and the next block, and for nothing else', async () => {
+    await settle(ticker())
+    const asked: string[] = []
+    const counted = <Port extends object>(port: Port): Port =>
+      new Proxy(port, {
+        get(target, name) {
+          const value = Reflect.get(target, name)
+          if (typeof value === 'function') asked.push(String(name))
+          return typeof value === 'function' ? value.bind(target) : value
+        },
+      })
+    const tick = ticker({ chain: counted(market.collector), ledger: counted(ledger) })
+    expect(await tick()).toBe('idle')
+    expect(asked).toEqual(['head', 'finalBatches', 'block', 'openBatches', 'due'])
+    for (const blocks of ['0x0', '0x1', '0x0', '0x1']) {
+      asked.length = 0
+      if (blocks !== '0x0') await market.node.rpc('anvil_mine', blocks)
+      expect(await tick()).toBe('idle')
+      expect(asked).toEqual(['head', 'due'])
+    }
+    // A block that came in between may belong to another chain.
+    asked.length = 0
+    await market.node.rpc('anvil_mine', '0x2')
+    expect(await tick()).toBe('idle')
+    expect(asked).toEqual(['head', 'finalBatches', 'block', 'openBatches', 'due'])
+  })
+
   it('tells once a minute how much waits for how long, and warns past half of the settlement window', async () => {
     const told: { level: number; event: string; amount: string }[] = []
     const log = pino({}, { write: (line: string) => void told.push(JSON.parse(line)) })

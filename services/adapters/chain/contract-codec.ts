@@ -47,6 +47,8 @@ interface Known {
   addresses: Readonly<Record<string, string>>
   interfaces: ReadonlyMap<string, Interface>
   names: ReadonlyMap<string, string>
+  /** Functions that share their name with no other of their contract, as they were looked up. */
+  functions: Map<string, FunctionFragment>
 }
 
 export function openContractCodec(addresses: Readonly<Record<string, string>>): ContractCodec {
@@ -55,14 +57,14 @@ export function openContractCodec(addresses: Readonly<Record<string, string>>): 
   const token = interfaces.get('Token') ?? interfaces.get('TestDollar')
   if (token) interfaces.set('Token', token)
   const names = new Map(Object.entries(addresses).map(([name, address]) => [address, name]))
-  const known: Known = { addresses, interfaces, names }
+  const known: Known = { addresses, interfaces, names, functions: new Map() }
   return {
     addressOf(contract) {
       const address = addresses[contract]
       if (!address) throw new GranaryError('config.invalid', `The deployment has no ${contract}.`, { contract })
       return address
     },
-    encode: (call) => interfaceOf(known, call.contract).encodeFunctionData(functionOf(known, call), [...call.args]),
+    encode: (call) => encode(known, call),
     decode: (call, data) => decode(known, { call, data }),
     callOf: (to, input) => callOf(known, { contract: names.get(to?.toLowerCase() ?? ''), input }),
     topicsOf: (event) => topicsOf(known, event),
@@ -79,9 +81,35 @@ function interfaceOf({ interfaces }: Known, contract: string): Interface {
 }
 
 function functionOf(known: Known, { contract, method, args }: Call): FunctionFragment {
+  const name = `${contract}.${method}`
+  const before = known.functions.get(name)
+  if (before) return before
   const found = interfaceOf(known, contract).getFunction(method, [...args])
   if (!found) throw new GranaryError('internal', `${contract} has no ${method}.`, { contract })
+  let alike = 0
+  interfaceOf(known, contract).forEachFunction((one) => {
+    if (one.name === found.name) alike += 1
+  })
+  if (alike === 1 && method === found.name) known.functions.set(name, found)
   return found
+}
+
+function encode(known: Known, call: Call): string {
+  const found = functionOf(known, call)
+  const args = call.args.map((value, index) => withBytes(found.inputs[index], value))
+  return interfaceOf(known, call.contract).encodeFunctionData(found, args)
+}
+
+/** Bytes as bytes, where they come as hex: ethers takes tens of kilobytes of that apart digit by digit. */
+function withBytes(type: ParamType | undefined, value: unknown): unknown {
+  if (type?.type === 'bytes' && typeof value === 'string' && /^0x([0-9a-f]{2})*$/i.test(value)) return bytesOf(value)
+  if (!type?.isTuple() || typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  const fields = new Map(type.components.map((component) => [component.name, component]))
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, withBytes(fields.get(name), field)]))
+}
+
+function bytesOf(hex: string): Uint8Array {
+  return Buffer.from(hex.slice(2), 'hex')
 }
 
 function decode(known: Known, { call, data }: { call: Call; data: string }): unknown {
@@ -97,10 +125,13 @@ function decode(known: Known, { call, data }: { call: Call; data: string }): unk
 }
 
 function callOf(known: Known, { contract, input }: { contract: string | undefined; input: string }): Call | null {
-  const parsed = contract === undefined ? null : (known.interfaces.get(contract)?.parseTransaction({ data: input }) ?? null)
-  if (contract === undefined || parsed === null) return null
-  const args = parsed.fragment.inputs.map((type, index) => plain(type, parsed.args[index]))
-  return { contract, method: parsed.name, args }
+  if (contract === undefined) return null
+  const found = known.interfaces.get(contract)
+  const fragment = found?.getFunction(input.slice(0, 10)) ?? null
+  if (!found || fragment === null) return null
+  const values = found.decodeFunctionData(fragment, bytesOf(input))
+  const args = fragment.inputs.map((type, index) => plain(type, values[index]))
+  return { contract, method: fragment.name, args }
 }
 
 function topicsOf(

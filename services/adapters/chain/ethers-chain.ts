@@ -6,7 +6,7 @@ import type { Chain } from '../../core/ports.ts'
 import type { Log } from '../log.ts'
 import type { Deployment } from '../settings.ts'
 import { type ContractCodec, openContractCodec, type RpcLog } from './contract-codec.ts'
-import { type JsonRpc, openJsonRpc } from './json-rpc.ts'
+import { type JsonRpc, openJsonRpc, type RpcAnswer } from './json-rpc.ts'
 import { currentGasPrice, openTransactions, type Transactions } from './transactions.ts'
 
 const LOG_RANGE_BLOCKS = 2000
@@ -28,7 +28,7 @@ export interface EthersChainOptions {
 export async function openEthersChain(options: EthersChainOptions): Promise<Chain> {
   const { rpcUrl, deployment, timeoutMs = 10_000, log } = options
   const wallet = typeof options.key === 'string' ? new Wallet(options.key) : options.key
-  const rpc = openJsonRpc({ rpcUrl, chainId: deployment.chainId, timeoutMs })
+  const rpc = openJsonRpc({ rpcUrl, timeoutMs })
   try {
     const actual = BigInt(String(await rpc.send('eth_chainId', [])))
     if (actual !== deployment.chainId) {
@@ -86,19 +86,17 @@ function chainOf(parts: Parts): Chain {
       const found = (await rpc.send('eth_getTransactionByHash', [transaction])) as { to: string | null; input: string } | null
       return found === null ? null : codec.callOf(found.to, found.input)
     },
-    async read(call, block) {
-      const request = { to: codec.addressOf(call.contract), data: codec.encode(call) }
-      const answer = await rpc.ask('eth_call', [request, block === undefined ? 'latest' : hex(block)])
-      if (answer.ok) return codec.decode(call, String(answer.result))
-      if (answer.refusal.reverted) throw codec.refusal(call, { data: answer.refusal.data, cause: answer.cause })
-      throw new GranaryError(
-        'chain.unavailable',
-        `The chain cannot answer ${call.contract}.${call.method}: ${answer.refusal.message}`,
-        {
-          cause: answer.cause,
-          ...(block === undefined ? {} : { block }),
-        },
+    read: async (call, block) =>
+      viewed(codec, { call, block, answer: await rpc.ask('eth_call', viewOf(codec, { call, block })) }),
+    async readAll(calls, block) {
+      const answers = await rpc.askAll(
+        'eth_call',
+        calls.map((call) => viewOf(codec, { call, block })),
       )
+      return calls.flatMap((call, index) => {
+        const answer = answers[index]
+        return answer ? [viewed(codec, { call, block, answer })] : []
+      })
     },
     estimate: async (call) => signing().estimate(call),
     prepare: async (call, { replaces } = {}) => signing().prepare(call, replaces),
@@ -117,6 +115,25 @@ function chainOf(parts: Parts): Chain {
       rpc.close()
     },
   }
+}
+
+interface View {
+  call: Call
+  block: number | undefined
+}
+
+function viewOf(codec: ContractCodec, { call, block }: View): unknown[] {
+  return [{ to: codec.addressOf(call.contract), data: codec.encode(call) }, block === undefined ? 'latest' : hex(block)]
+}
+
+function viewed(codec: ContractCodec, { call, block, answer }: View & { answer: RpcAnswer }): unknown {
+  if (answer.ok) return codec.decode(call, String(answer.result))
+  const { refusal, cause } = answer
+  if (refusal.reverted) throw codec.refusal(call, { data: refusal.data, cause })
+  throw new GranaryError('chain.unavailable', `The chain cannot answer ${call.contract}.${call.method}: ${refusal.message}`, {
+    cause,
+    ...(block === undefined ? {} : { block }),
+  })
 }
 
 /** The token's own events are left out: on a public chain they are everybody's. */

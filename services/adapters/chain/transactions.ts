@@ -1,8 +1,9 @@
-import { keccak256, Transaction, type Wallet } from 'ethers'
+import { Transaction, type Wallet } from 'ethers'
 import type { Call, SignedTransaction } from '../../core/chain-records.ts'
 import { GranaryError } from '../../core/errors.ts'
 import type { ContractCodec } from './contract-codec.ts'
 import type { JsonRpc } from './json-rpc.ts'
+import { signTransaction } from './signed-transaction.ts'
 
 const GAS_MARGIN_PERCENT = 25n
 const FALLBACK_TIP = 1_000_000_000n
@@ -140,8 +141,7 @@ async function sign(sender: Sender, { call, nonce, replaces }: Signing): Promise
   const available = BigInt(String(balance))
   if (available < required) throw unfunded(wallet.address, { required: required.toString(), available: available.toString() })
   const { to, data } = request
-  const raw = await wallet.signTransaction({ type: 2, chainId, to, data, nonce, gasLimit, ...fees })
-  return { raw, hash: keccak256(raw), nonce }
+  return signTransaction(wallet, { chainId, to, data, nonce, gasLimit, ...fees })
 }
 
 function requestOf({ codec, wallet }: Sender, call: Call) {

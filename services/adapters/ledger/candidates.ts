@@ -24,6 +24,10 @@ export interface KeyFunds {
   signature: string
   /** What waits of it, of which a batch may take a part. */
   waiting: string
+  /** When the first of it was served that a batch may take; null: none may. */
+  oldest: string | null
+  /** Of a model whose consent has ended. */
+  has_ended: boolean
   account: AccountRow
 }
 

@@ -28,18 +28,9 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
   if (batch.state !== 'OPEN')
     throw new GranaryError('internal', 'Only an open batch can be closed.', { batchId: outcome.batchId })
   await lockAccountsOf(query, batch)
-  const requests = await judge(query, { batch, outcome })
-  const [applied, retried, voided] = (['FINAL', 'COMMITTED', 'VOIDED'] as const).map((state) =>
-    requests.filter((request) => request.state === state),
-  )
-  checkGross(applied ?? [], outcome)
-  await writeFates(query, { batch, requests })
-  await giveBack(
-    query,
-    (voided ?? []).map(({ request_id }) => request_id),
-  )
+  const tookAll = outcome.skippedRows.length === 0 && outcome.refusedLanes.length === 0
+  const closed = tookAll ? await finishAll(query, { batch, outcome }) : await finishEach(query, { batch, outcome })
   await writeSplit(query, { batch, outcome })
-  const closed = { final: applied?.length ?? 0, retried: retried?.length ?? 0, voided: voided?.length ?? 0 }
   await query(
     `UPDATE batches SET state = 'FINAL', transaction_hash = $2, block = $3, block_hash = $4, outcome = $5::jsonb WHERE batch_id = $1`,
     [outcome.batchId, outcome.transaction, outcome.block, outcome.blockHash, JSON.stringify(closed)],
@@ -47,11 +38,48 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
   return closed
 }
 
+interface Closing {
+  batch: BatchRecord
+  outcome: BatchOutcome
+}
+
+/** As a rule the chain credits every row. What is COMMITTED is what has a row in `unsettled`. */
+async function finishAll(query: Query, { batch, outcome }: Closing): Promise<Closed> {
+  const { rows } = await query<Gross & { requests: string; finished: string }>(
+    `WITH ended AS (
+       DELETE FROM unsettled WHERE request_id = ANY($1) RETURNING model_id, provider, charged
+     ), finished AS (
+       UPDATE requests SET state = 'FINAL', reason = NULL, batch_id = $2 WHERE request_id = ANY($1) AND state = 'COMMITTED' RETURNING 1
+     )
+     SELECT model_id, provider, sum(charged) AS charged, count(*) AS requests, (SELECT count(*) FROM finished) AS finished
+     FROM ended GROUP BY model_id, provider`,
+    [textArray(requestsOf(batch)), batch.batch_id],
+  )
+  checkGross(rows, outcome)
+  const final = rows.reduce((sum, { requests }) => sum + Number(requests), 0)
+  if (final !== Number(rows[0]?.finished ?? 0))
+    throw new GranaryError('internal', 'What waits for the chain is not what is committed.', { batchId: batch.batch_id, final })
+  return { final, retried: 0, voided: 0 }
+}
+
+async function finishEach(query: Query, { batch, outcome }: Closing): Promise<Closed> {
+  const requests = await judge(query, { batch, outcome })
+  const inState = (state: Fate['state']) => requests.filter((request) => request.state === state)
+  const [applied, retried, voided] = [inState('FINAL'), inState('COMMITTED'), inState('VOIDED')]
+  checkGross(applied, outcome)
+  await writeFates(query, { batch, requests })
+  await giveBack(
+    query,
+    voided.map(({ request_id }) => request_id),
+  )
+  return { final: applied.length, retried: retried.length, voided: voided.length }
+}
+
 /**
  * What the chain credited is final in this batch, also where it was in another one by now: a row that was skipped goes into a later
  * batch, and after a reorganisation the first may pass after all. Then the later one is stale.
  */
-async function judge(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<Judged[]> {
+async function judge(query: Query, { batch, outcome }: Closing): Promise<Judged[]> {
   const { rows } = await query<BatchedRequest>(
     `SELECT u.request_id, u.account_id, u.key, u.model_id, u.provider, u.purpose, u.charged, u.served_at, u.batch_id, a.house
      FROM unsettled u JOIN accounts a USING (account_id) WHERE u.request_id = ANY($1) ORDER BY u.account_id, u.sequence`,
@@ -94,8 +122,10 @@ function fateOf({ skip, laneRefused, isPast, house }: Verdict): Fate {
   return { state: isPast ? 'VOIDED' : 'COMMITTED', reason: 'LaneRefused' }
 }
 
+type Gross = Pick<Candidate, 'model_id' | 'provider' | 'charged'>
+
 /** Ledger and chain agree on each model's and provider's gross to the unit, or nothing is booked. */
-function checkGross(applied: readonly Judged[], { lanes, batchId }: BatchOutcome): void {
+function checkGross(applied: readonly Gross[], { lanes, batchId }: BatchOutcome): void {
   const difference = new Map<string, bigint>()
   const add = (account: string, amount: bigint) => difference.set(account, (difference.get(account) ?? 0n) + amount)
   for (const { model_id, provider, charged } of applied) add(ledgerAccount.lane(model_id, provider), BigInt(charged))
@@ -165,7 +195,7 @@ async function book(query: Query, { requestIds, sign }: { requestIds: readonly s
 }
 
 /** Each lane's gross goes where the contract sent it; the provider has what the others leave. */
-async function writeSplit(query: Query, { batch, outcome }: { batch: BatchRecord; outcome: BatchOutcome }): Promise<void> {
+async function writeSplit(query: Query, { batch, outcome }: Closing): Promise<void> {
   const entries = outcome.lanes.flatMap(({ modelId, provider, gross, protocolFee, collectorFee, royalties }) => {
     const providerPart = gross - protocolFee - collectorFee - royalties
     if (providerPart < 0n) throw new GranaryError('internal', 'A lane was split into more than its gross.', { modelId, provider })

@@ -3,6 +3,7 @@ import { GranaryError } from '../../core/errors.ts'
 import { structHashOf } from '../../core/messages.ts'
 import type { Committed, Delivery, RequestState, Reserved, SellingLedger, StatementLine } from '../../core/selling-ledger.ts'
 import type { AccountRow } from './accounts.ts'
+import { BATCH, STATE, UNSETTLED } from './batched.ts'
 import { becomeReserved } from './committing-leased.ts'
 import { type Charged, commitTogether, endLeased, receiptJson, storedAnswerOf } from './committing-together.ts'
 import type { Database, Query } from './database.ts'
@@ -85,8 +86,8 @@ export function openCommits(
     async statement(accountId, { limit, before, key }) {
       const { rows } = await query<StatementRow>(
         `SELECT c.sequence, c.request_id, q.model_id, q.provider, q.purpose, c.receipt->>'units' AS units, q.charged,
-           c.receipt->>'unitPrice' AS receipt_price, q.state, c.served_at, q.batch_id
-         FROM receipts c JOIN requests q USING (request_id)
+           c.receipt->>'unitPrice' AS receipt_price, ${STATE}, c.served_at, ${BATCH}
+         FROM receipts c JOIN requests q USING (request_id) ${UNSETTLED}
          WHERE c.account_id = $1 AND ($2::bigint IS NULL OR c.sequence < $2) AND ($4::text IS NULL OR q.key = $4)
          ORDER BY c.sequence DESC LIMIT $3`,
         [accountId, before ?? null, limit, key ?? null],

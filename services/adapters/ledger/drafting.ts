@@ -1,9 +1,9 @@
-import { FREE_OF_COST } from '../../core/economy.ts'
+import { type Economy, FREE_OF_COST } from '../../core/economy.ts'
 import type { BatchDraft, BatchLane, BatchRow, SettlementLedger } from '../../core/settlement-ledger.ts'
 import { type AccountRow, configOf } from './accounts.ts'
 import { type Candidate, idOf, type KeyFunds, laneOf, type OpenRow } from './candidates.ts'
 import type { Query } from './database.ts'
-import { AT_RISK, isAtRisk, urgencyOf, type Worth, worthwhileCandidates, worthwhileRows } from './worth.ts'
+import { AT_RISK, earnsRow, endedLanes, isAtRisk, urgencyOf, type Worth, worthwhileCandidates, worthwhileRows } from './worth.ts'
 
 /** Receipts in one batch, and accounts looked at for it: what one transaction may hold. */
 const MAX_RECEIPTS = 10_000
@@ -17,12 +17,23 @@ type First = 'oldest' | 'dearest'
  * Gathers the oldest receipts, or, where those don't earn their gas, the ones of the keys that owe the most: what can't be settled
  * yet may be more than a batch holds, and must not keep what can be from it. A row's `from` must be what the chain says when the
  * batch arrives, so a key waits while an earlier batch of it is open, and until the mirror shows what that batch has spent.
+ * Where keys wait for several batches, the first ones mostly fill one, and nothing is read of the others.
  */
 export async function draftBatch(query: Query, options: Options): Promise<BatchDraft | null> {
   const accounts = await lockAccountsToSettle(query, options)
   if (accounts.size === 0) return null
-  const funds = await settleableKeys(query, accounts)
-  const worth = { economy: options.economy ?? FREE_OF_COST, isUrgent: await urgencyOf(query, { accounts, ...options }) }
+  const ended = await endedLanes(query, options)
+  const funds = await settleableKeys(query, { accounts, ended, ...options })
+  const worth = { economy: options.economy ?? FREE_OF_COST, isUrgent: urgencyOf({ accounts, ended }) }
+  const few = firstOf(funds, { economy: worth.economy, most: options.maxRows })
+  if (few.size < funds.size && few.size === options.maxRows) {
+    const drafted = draftOf(options, {
+      funds: few,
+      worth,
+      candidates: await candidatesOf(query, options, { funds: few, first: 'oldest' }),
+    })
+    if (drafted?.rows.length === options.maxRows) return drafted
+  }
   for (const first of ['oldest', 'dearest'] as const) {
     const drafted = draftOf(options, { funds, worth, candidates: await candidatesOf(query, options, { funds, first }) })
     if (drafted) return drafted
@@ -76,22 +87,46 @@ async function lockAccountsToSettle(query: Query, { collector, servedBefore }: O
 }
 
 /** Keys without an open batch for which the chain's spending and our unsettled receipts add up to our own. */
-async function settleableKeys(query: Query, accounts: ReadonlyMap<string, AccountRow>): Promise<Map<string, KeyFunds>> {
+async function settleableKeys(
+  query: Query,
+  {
+    accounts,
+    ended,
+    servedBefore,
+  }: { accounts: ReadonlyMap<string, AccountRow>; ended: ReadonlySet<string>; servedBefore: number },
+): Promise<Map<string, KeyFunds>> {
   const { rows } = await query<Omit<KeyFunds, 'account'>>(
-    `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from, u.unsettled AS waiting FROM keys k
-     JOIN accounts a USING (account_id)
+    `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from, u.unsettled AS waiting, u.oldest, u.has_ended
+     FROM keys k JOIN accounts a USING (account_id)
      CROSS JOIN LATERAL (SELECT CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END AS from) f
-     JOIN (SELECT account_id, key, sum(charged) AS unsettled, count(batch_id) AS batched FROM unsettled GROUP BY account_id, key) u
-       USING (account_id, key)
+     JOIN (
+       SELECT account_id, key, sum(charged) AS unsettled, count(batch_id) AS batched, min(served_at) FILTER (WHERE served_at < $3) AS oldest,
+         bool_or(cardinality($2::text[]) > 0 AND model_id || ':' || purpose = ANY($2)) AS has_ended
+       FROM unsettled GROUP BY account_id, key
+     ) u USING (account_id, key)
      WHERE k.account_id = ANY($1) AND k.signature IS NOT NULL AND (k.key = a.payer OR k.chain_cap IS NOT NULL)
        AND u.batched = 0 AND f.from + u.unsettled = k.spent`,
-    [[...accounts.keys()]],
+    [[...accounts.keys()], [...ended], servedBefore],
   )
   const funds = rows.flatMap((row) => {
     const account = accounts.get(row.account_id)
     return account && !isEmptyHouse(account) ? [{ ...row, account }] : []
   })
   return new Map(funds.map((row) => [idOf(row), row]))
+}
+
+/** The keys that a batch would begin with, as far as that shows before their receipts are read: money at risk first, then what is oldest. */
+function firstOf(
+  funds: ReadonlyMap<string, KeyFunds>,
+  { economy, most }: { economy: Economy; most: number },
+): ReadonlyMap<string, KeyFunds> {
+  const known = [...funds].flatMap(([id, key]) => {
+    const isRisky = isAtRisk(key.account)
+    const isWanted = key.oldest !== null && (isRisky || key.has_ended || earnsRow(economy, key))
+    return isWanted ? [{ id, key, rank: isRisky ? -1 : Number(key.oldest) }] : []
+  })
+  known.sort((a, b) => a.rank - b.rank)
+  return new Map(known.slice(0, most).map(({ id, key }) => [id, key]))
 }
 
 /** Its money is on its way: what it owes until then would only take the places of what can be settled. */

@@ -5,7 +5,7 @@ import type { CatalogModel, Mirror, MirrorLedger } from '../../core/mirror-ledge
 import type { Database, Query } from './database.ts'
 import { feedAccounts, feedKeys, forgetAccounts } from './mirrored-accounts.ts'
 
-/** Heads kept behind the cursor; no chain is expected to fork deeper. */
+/** At least so many heads are kept behind the cursor; no chain is expected to fork deeper. */
 const KEPT_BLOCKS = 1024
 const MAX_CATALOG = 10_000
 /** One writer of the mirror at a time, also when two indexers run by mistake. */
@@ -25,21 +25,23 @@ interface MirrorRow {
   state: Record<string, unknown> | null
 }
 
-export function openMirror({ query, transaction, prisma }: Database): MirrorLedger {
+export function openMirror({ query, call, transaction }: Database): MirrorLedger {
   return {
     cursor: () => cursorOf(query),
 
     heads: (limit) => headsOf(query, limit),
 
-    apply: ({ head, events, mirrors }) =>
-      transaction(async (under) => {
-        await claimMirror(under)
-        await advance(under, head)
+    async apply({ head, events, mirrors, after }) {
+      // Most blocks hold nothing of ours: one statement, which nobody has to wait for the disk for.
+      if (events.length === 0 && mirrors.length === 0) return advance(call, { head, after, isLazy: true })
+      return transaction(async (under) => {
+        await advance(under, { head, after, isLazy: false })
         await writeEvents(under, events)
         await writeMirrors(under, mirrors)
         await feedAccounts(under, mirrors)
         await feedKeys(under, mirrors)
-      }),
+      })
+    },
 
     // Named again until they are applied: an indexer that dies in between asks once more by rolling back to its own cursor.
     rollback: (to) =>
@@ -86,8 +88,11 @@ export function openMirror({ query, transaction, prisma }: Database): MirrorLedg
     models: () => catalog(query),
 
     async mirror(kind, id) {
-      const row = await prisma((client) => client.mirror.findUnique({ where: { kind_id: { kind, id } } }))
-      return row ? { kind, id, block: row.block, state: (row.state ?? null) as Mirror['state'] } : null
+      const { rows } = await query<MirrorRow>('SELECT kind, id, block, state FROM mirrors WHERE kind = $1 AND id = $2', [
+        kind,
+        id,
+      ])
+      return rows[0] ?? null
     },
 
     async mirrors(kind, limit) {
@@ -122,14 +127,27 @@ async function headsOf(query: Query, limit: number): Promise<Head[]> {
   }))
 }
 
+interface Advance {
+  head: Head
+  after: Head | null | undefined
+  isLazy: boolean
+}
+
 /** The cursor only moves forward; going back is `rollback`. The same head again brings mirrors that were read again. */
-async function advance(query: Query, head: Head): Promise<void> {
-  const cursor = await cursorOf(query)
-  if (cursor && (head.number < cursor.number || (head.number === cursor.number && head.hash !== cursor.hash))) {
-    throw new GranaryError('internal', 'The chain was applied out of order.', { cursor: cursor.number, head: head.number })
-  }
-  await writeBlock(query, head)
-  await query('DELETE FROM blocks WHERE number < $1', [head.number - KEPT_BLOCKS])
+async function advance(query: Query, { head, after, isLazy }: Advance): Promise<void> {
+  const { rows } = await query<{ cursor: string | null }>('SELECT advance_mirror($1, $2, $3, $4, $5, $6, $7, $8) AS cursor', [
+    MIRROR_LOCK,
+    head.number,
+    head.hash,
+    head.parentHash,
+    head.timestamp,
+    after === null ? '' : (after?.hash ?? null),
+    KEPT_BLOCKS,
+    isLazy,
+  ])
+  const cursor = rows[0]?.cursor ?? null
+  if (cursor === null) return
+  throw new GranaryError('internal', 'The chain was applied out of order.', { cursor, head: head.number })
 }
 
 async function writeBlock(query: Query, { number, hash, parentHash, timestamp }: Head): Promise<void> {

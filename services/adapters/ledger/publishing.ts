@@ -1,6 +1,8 @@
 import type { JobReceipt } from '../../core/jobs.ts'
 import type { RequestState } from '../../core/selling-ledger.ts'
-import type { PublishingLedger, SettledBatch, StoredReceipt } from '../../core/settlement-ledger.ts'
+import type { BatchReceipt, PublishingLedger, SettledBatch, StoredReceipt } from '../../core/settlement-ledger.ts'
+import { textArray } from './arrays.ts'
+import { BATCH, STATE, UNSETTLED } from './batched.ts'
 import { type BatchRecord, batchOf } from './batches.ts'
 import type { Database } from './database.ts'
 
@@ -22,8 +24,11 @@ export function openPublishing({ query }: Database): PublishingLedger {
     },
 
     async receiptsOf(requestIds) {
-      const { rows } = await query<ReceiptRow>(`${RECEIPTS} WHERE q.request_id = ANY($1)`, [requestIds])
-      return rows.map(receiptOf)
+      const { rows } = await query<BatchReceiptRow>(
+        'SELECT request_id, sequence, previous_head, receipt, provider_signature FROM receipts WHERE request_id = ANY($1)',
+        [textArray(requestIds)],
+      )
+      return rows.map(batchReceiptOf)
     },
 
     async unpublishedBatches(collector, limit) {
@@ -49,20 +54,23 @@ export function openPublishing({ query }: Database): PublishingLedger {
 }
 
 const RECEIPTS = `SELECT c.request_id, c.account_id, q.key, c.sequence, c.previous_head, c.head, q.charged, c.receipt, c.provider_signature,
-  q.state, q.batch_id FROM receipts c JOIN requests q USING (request_id)`
+  ${STATE}, ${BATCH} FROM receipts c JOIN requests q USING (request_id) ${UNSETTLED}`
 
 type FinalRecord = BatchRecord & { block: number; cid: string | null }
 
-interface ReceiptRow {
+interface BatchReceiptRow {
   request_id: string
-  account_id: string
-  key: string
   sequence: string
   previous_head: string
-  head: string
-  charged: string
   receipt: Omit<JobReceipt, 'units' | 'unitPrice'> & { units: string; unitPrice: string }
   provider_signature: string
+}
+
+interface ReceiptRow extends BatchReceiptRow {
+  account_id: string
+  key: string
+  head: string
+  charged: string
   state: RequestState
   batch_id: string | null
 }
@@ -71,17 +79,23 @@ function settledOf({ batch_id, transaction_hash, block, cid }: FinalRecord): Set
   return { batchId: batch_id, transaction: transaction_hash ?? '', block, cid }
 }
 
-function receiptOf(row: ReceiptRow): StoredReceipt {
+function batchReceiptOf(row: BatchReceiptRow): BatchReceipt {
   return {
     requestId: row.request_id,
-    accountId: row.account_id,
-    key: row.key,
     sequence: BigInt(row.sequence),
     previousHead: row.previous_head,
-    head: row.head,
-    charged: BigInt(row.charged),
     receipt: { ...row.receipt, units: BigInt(row.receipt.units), unitPrice: BigInt(row.receipt.unitPrice) },
     providerSignature: row.provider_signature,
+  }
+}
+
+function receiptOf(row: ReceiptRow): StoredReceipt {
+  return {
+    ...batchReceiptOf(row),
+    accountId: row.account_id,
+    key: row.key,
+    head: row.head,
+    charged: BigInt(row.charged),
     state: row.state,
     batchId: row.batch_id,
   }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { GranaryError } from '../../core/errors.ts'
 import type { Reservation, Reserved, SellingLedger } from '../../core/selling-ledger.ts'
+import { STATE, UNSETTLED } from './batched.ts'
 import type { Database } from './database.ts'
 import { ALONE_AT_ONCE } from './group.ts'
 import { openLanes } from './lanes.ts'
@@ -116,8 +117,8 @@ export function openReservations(
       const running = leased.stored(requestId)
       if (running) return running
       const { rows } = await query<StoredRow>(
-        `SELECT request_id, state, body_hash, charged, answer, reason FROM requests LEFT JOIN answers USING (request_id)
-         WHERE request_id = $1`,
+        `SELECT q.request_id, ${STATE}, q.body_hash, q.charged, answer, q.reason FROM requests q LEFT JOIN answers USING (request_id)
+         ${UNSETTLED} WHERE q.request_id = $1`,
         [requestId],
       )
       return rows[0] ? storedOf(rows[0]) : null

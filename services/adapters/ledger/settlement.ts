@@ -53,9 +53,9 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
         if (batch.state === 'FINAL') throw new GranaryError('internal', 'A final batch cannot be dropped.', { batchId })
         await lockAccountsOf(under, batch)
         await under(
-          `WITH unsettled AS (UPDATE unsettled SET batch_id = NULL WHERE request_id = ANY($2) AND batch_id = $1)
-           UPDATE requests SET state = 'COMMITTED', batch_id = NULL, reason = 'batch.dropped' WHERE request_id = ANY($2) AND batch_id = $1`,
-          [batchId, requestsOf(batch)],
+          `WITH back AS (UPDATE unsettled SET batch_id = NULL WHERE request_id = ANY($2) AND batch_id = $1 RETURNING request_id)
+           UPDATE requests q SET reason = 'batch.dropped' FROM back WHERE q.request_id = back.request_id`,
+          [batchId, textArray(requestsOf(batch))],
         )
         await under(`UPDATE batches SET state = 'DROPPED' WHERE batch_id = $1`, [batchId])
       }),
@@ -74,18 +74,16 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
     reopenBatch: (batchId) => transaction((under) => reopenBatch(under, batchId)),
 
     async due(collector) {
-      const oldest = await query<{ served_at: string }>(
-        `SELECT u.served_at FROM unsettled u JOIN accounts a USING (account_id) WHERE a.collector = $1 AND u.charged > 0
-         ORDER BY u.served_at LIMIT 1`,
+      const { rows } = await query<{ oldest: string | null; risky: string[] }>(
+        `SELECT (SELECT u.served_at FROM unsettled u JOIN accounts a USING (account_id) WHERE a.collector = $1 AND u.charged > 0
+             ORDER BY u.served_at LIMIT 1) AS oldest,
+           ARRAY(SELECT account_id FROM accounts a WHERE a.collector = $1 AND ${AT_RISK}) AS risky`,
         [collector],
       )
-      const risky = await query<{ account_id: string }>(
-        `SELECT account_id FROM accounts a WHERE a.collector = $1 AND ${AT_RISK}`,
-        [collector],
-      )
+      const { oldest = null, risky = [] } = rows[0] ?? {}
       return {
-        oldestServedAt: oldest.rows[0] ? Number(oldest.rows[0].served_at) : null,
-        atRisk: risky.rows.length === 0 ? 0n : await waitingOf(risky.rows.map(({ account_id }) => account_id)),
+        oldestServedAt: oldest === null ? null : Number(oldest),
+        atRisk: risky.length === 0 ? 0n : await waitingOf(risky),
       }
     },
 
@@ -117,10 +115,9 @@ async function store(query: Query, { batchId, collector, lanes, rows, leaves }: 
     JSON.stringify(leaves),
   ])
   const requestIds = rows.flatMap((row) => row.requestIds)
-  const { rowCount } = await query(
-    `WITH unsettled AS (UPDATE unsettled SET batch_id = $1 WHERE request_id = ANY($2) AND batch_id IS NULL)
-     UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL WHERE request_id = ANY($2) AND state = 'COMMITTED'`,
-    [batchId, textArray(requestIds)],
-  )
+  const { rowCount } = await query('UPDATE unsettled SET batch_id = $1 WHERE request_id = ANY($2) AND batch_id IS NULL', [
+    batchId,
+    textArray(requestIds),
+  ])
   if (rowCount !== requestIds.length) throw new GranaryError('internal', 'A receipt would be in two batches.', { batchId })
 }

@@ -22,12 +22,10 @@ export async function expire(
   ])
   // Between the look and the lock a batch may have taken some.
   const voided = await query<{ request_id: string }>(
-    `WITH voided AS (
-       UPDATE requests SET state = 'VOIDED', reason = 'Expired' WHERE request_id = ANY($1) AND state = 'COMMITTED' RETURNING request_id
-     ), ended AS (
-       DELETE FROM unsettled u USING voided v WHERE u.request_id = v.request_id
+    `WITH ended AS (
+       DELETE FROM unsettled WHERE request_id = ANY($1) AND batch_id IS NULL RETURNING request_id
      )
-     SELECT request_id FROM voided`,
+     UPDATE requests q SET state = 'VOIDED', reason = 'Expired' FROM ended e WHERE q.request_id = e.request_id RETURNING q.request_id`,
     [rows.map(({ request_id }) => request_id)],
   )
   await giveBack(
@@ -38,7 +36,7 @@ export async function expire(
 }
 
 /**
- * Undoes closeBatch: the split leaves the books, what was FINAL, came back or was voided is BATCHED again, as far as no
+ * Undoes closeBatch: the split leaves the books, what was FINAL, came back or was voided is in the batch again, as far as no
  * other batch has taken it since.
  */
 export async function reopenBatch(query: Query, batchId: string): Promise<void> {
@@ -61,14 +59,15 @@ export async function reopenBatch(query: Query, batchId: string): Promise<void> 
     voided.rows.map(({ request_id }) => request_id),
   )
   await query(
-    `WITH again AS (
-       UPDATE requests SET state = 'BATCHED', batch_id = $1, reason = NULL
-       WHERE request_id = ANY($2) AND (state IN ('COMMITTED', 'VOIDED') OR (state = 'FINAL' AND batch_id = $1)) RETURNING *
+    `WITH waiting AS (
+       UPDATE unsettled SET batch_id = $1 WHERE request_id = ANY($2) AND batch_id IS NULL
+     ), again AS (
+       UPDATE requests SET state = 'COMMITTED', batch_id = NULL, reason = NULL
+       WHERE request_id = ANY($2) AND (state = 'VOIDED' OR (state = 'FINAL' AND batch_id = $1)) RETURNING *
      )
      INSERT INTO unsettled (request_id, account_id, key, sequence, head, model_id, provider, purpose, charged, served_at, batch_id)
-     SELECT q.request_id, q.account_id, q.key, c.sequence, c.head, q.model_id, q.provider, q.purpose, q.charged, c.served_at, q.batch_id
-     FROM again q JOIN receipts c USING (request_id)
-     ON CONFLICT (request_id) DO UPDATE SET batch_id = excluded.batch_id`,
+     SELECT q.request_id, q.account_id, q.key, c.sequence, c.head, q.model_id, q.provider, q.purpose, q.charged, c.served_at, $1
+     FROM again q JOIN receipts c USING (request_id)`,
     [batchId, requestIds],
   )
   // What a payer got back, or not, was for how the batch ended: that is decided again with it.

@@ -12,24 +12,29 @@ export interface Worth {
   isUrgent: (candidate: Candidate) => boolean
 }
 
-/**
- * Urgent is what an account owes beyond what its thaw will leave, and what was served by a model whose consent has ended:
- * nothing will be added to that, so waiting can't make it worth more.
- */
-export async function urgencyOf(
-  query: Query,
-  { accounts, servedBefore }: { accounts: ReadonlyMap<string, AccountRow>; servedBefore: number },
-): Promise<Worth['isUrgent']> {
+/** `modelId:purpose` of those whose consent has ended: nothing will be added to what they have served. */
+export async function endedLanes(query: Query, { servedBefore }: { servedBefore: number }): Promise<Set<string>> {
   const { rows } = await query<{ lane: string }>(
     `SELECT DISTINCT args->>'modelId' || ':' || (args->>'purpose') AS lane FROM chain_events
      WHERE contract = 'ModelRegistry' AND name = 'ModelSynced' AND (args->>'endsAt')::bigint < $1`,
     [servedBefore],
   )
-  const ended = new Set(rows.map(({ lane }) => lane))
-  return ({ account_id, model_id, purpose }) => {
-    const account = accounts.get(account_id)
-    return (account !== undefined && isAtRisk(account)) || ended.has(`${model_id}:${purpose}`)
-  }
+  return new Set(rows.map(({ lane }) => lane))
+}
+
+/**
+ * Urgent is what an account owes beyond what its thaw will leave, and what was served by a model whose consent has ended:
+ * waiting can't make it worth more.
+ */
+export function urgencyOf({
+  accounts,
+  ended,
+}: {
+  accounts: ReadonlyMap<string, AccountRow>
+  ended: ReadonlySet<string>
+}): Worth['isUrgent'] {
+  const atRisk = new Set([...accounts].flatMap(([id, account]) => (isAtRisk(account) ? [id] : [])))
+  return ({ account_id, model_id, purpose }) => atRisk.has(account_id) || (ended.size > 0 && ended.has(`${model_id}:${purpose}`))
 }
 
 /** What it owes reaches into what its thaw will let out. */
@@ -53,7 +58,7 @@ export function worthwhileCandidates(
 }
 
 /** What cost nothing alone is never settled. */
-function earnsRow(economy: Economy, funds: KeyFunds): boolean {
+export function earnsRow(economy: Economy, funds: KeyFunds): boolean {
   const gross = BigInt(funds.waiting)
   return gross > 0n && paysFor(economy, { gross, cost: rowCostOf(economy, funds) })
 }

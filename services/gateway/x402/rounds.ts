@@ -152,6 +152,7 @@ async function sweep({ desk, minSweep }: Rounds, owed: bigint): Promise<void> {
   const { router } = house.rail
   // Only what was paid for is charged to a house account, and a voided request's charge is taken back.
   const earned = (await shop.ledger.standing(house.accountId, house.key))?.accountCharged ?? 0n
+  if (earned < minSweep) return
   const swept = BigInt(String(await till.chain.read({ contract: 'X402Router', method: 'swept', args: [] })))
   if (earned - swept < minSweep) return
   const held = await balanceOf(till.chain, router)

@@ -96,6 +96,13 @@ export function chainConformance(name: string, open: () => Promise<ChainWorld>):
       expect(provider).toMatchObject({ name: 'beta', stake: 0n, unstakeAt: 0n })
       expect(provider.sessionKey).toBe(String(provider.sessionKey).toLowerCase())
       expect(await world.reader.read(call, block - 1)).toMatchObject({ name: '' })
+      const nobody = { ...call, args: [world.unfunded.sender] }
+      expect(await world.reader.readAll([call, nobody, call], block)).toEqual([
+        provider,
+        await world.reader.read(nobody),
+        provider,
+      ])
+      expect(await world.reader.readAll([])).toEqual([])
     })
 
     it('estimates what a call would use, or why it would be refused, without sending it', async () => {

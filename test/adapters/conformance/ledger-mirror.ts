@@ -47,6 +47,25 @@ export function ledgerMirror(open: () => Ledger): void {
     await apply(ledger, head, [])
   })
 
+  test('refuses blocks after another cursor than its own, and changes nothing', async () => {
+    const ledger = open()
+    const head = headAfter(await ledger.cursor())
+    await apply(ledger, head, [])
+    const next = { ...headAfter(head), parentHash: head.hash }
+    for (const after of [null, { ...head, hash: hex(32) }])
+      for (const mirrors of [[], [{ kind: 'dataset' as const, id: hex(32), block: next.number, state: {} }]])
+        await expect(ledger.apply({ head: next, events: [], mirrors, after })).rejects.toMatchObject({ code: 'internal' })
+    expect(await ledger.cursor()).toEqual(head)
+    await ledger.apply({ head: next, events: [], mirrors: [], after: head })
+    expect(await ledger.cursor()).toEqual(next)
+    await ledger.forgetChain()
+    await expect(ledger.apply({ head: headAfter(next), events: [], mirrors: [], after: next })).rejects.toMatchObject({
+      code: 'internal',
+    })
+    await ledger.apply({ head, events: [], mirrors: [], after: null })
+    expect(await ledger.cursor()).toEqual(head)
+  })
+
   test('forgetting the chain and replaying it gives the same standing, and nothing is sold in between', async () => {
     const ledger = open()
     const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 50n })

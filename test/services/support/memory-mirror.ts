@@ -22,9 +22,10 @@ export function openMemoryMirror(): MemoryMirror {
     account: async (accountId) => configs.get(accountId) ?? null,
     cursor: async () => heads.at(-1) ?? null,
     heads: async (limit) => heads.toReversed().slice(0, limit),
-    async apply({ head, events, mirrors: changed }) {
+    async apply({ head, events, mirrors: changed, after }) {
       const last = heads.at(-1)
-      if (last && (head.number < last.number || (head.number === last.number && head.hash !== last.hash)))
+      const isOther = after !== undefined && after?.hash !== last?.hash
+      if (isOther || (last && (head.number < last.number || (head.number === last.number && head.hash !== last.hash))))
         throw new Error('out of order')
       heads = [...heads.filter(({ number }) => number !== head.number), head]
       ledger.events.push(...events)
