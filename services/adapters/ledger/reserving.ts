@@ -40,11 +40,11 @@ export function openReservations(
   })
 
   async function reserveOnLease({ reservation, now }: Asked): Promise<Reserved | null> {
-    const { accountId, idempotencyKey, requestId, bodyHash } = reservation
-    const name = `${accountId} ${idempotencyKey}`
+    const { accountId, idempotencyKey, requestId } = reservation
+    const name = nameOf(reservation)
     while (taking.has(name)) await taking.get(name)?.catch(() => undefined)
-    const before = leased.before(reservation)
-    if (before) return repeatOf(before, bodyHash)
+    const before = runningBefore(reservation)
+    if (before) return before
     if (leased.isKeyKnown(idempotencyKey) || leased.isRepeater(accountId)) return null
     const taken = leases.take(reservation, now)
     taking.set(name, taken)
@@ -59,11 +59,19 @@ export function openReservations(
     }
   }
 
+  /** What runs on a lease under the same key; whoever asks has waited for what is about to, and asks in the same turn as it acts. */
+  function runningBefore(reservation: Reservation): Reserved | null {
+    const before = leased.before(reservation)
+    return before && repeatOf(before, reservation.bodyHash)
+  }
+
   /** Under the account's lock, with all room that nobody uses. */
   async function reserveAlone(asked: Asked): Promise<Reserved> {
     const { accountId, idempotencyKey } = asked.reservation
-    const before = leased.before(asked.reservation)
-    if (before) return repeatOf(before, asked.reservation.bodyHash)
+    const name = nameOf(asked.reservation)
+    while (taking.has(name)) await taking.get(name)?.catch(() => undefined)
+    const before = runningBefore(asked.reservation)
+    if (before) return before
     leased.knowKey(idempotencyKey)
     return withRoom(database, leases, { accountId, attempt: () => alone.add(accountId, asked) })
   }
@@ -131,6 +139,10 @@ export function openReservations(
       return rows[0] ? storedOf(rows[0]) : null
     },
   }
+}
+
+function nameOf({ accountId, idempotencyKey }: Reservation): string {
+  return `${accountId} ${idempotencyKey}`
 }
 
 type Attempt = { ok: true } | Exclude<Reserved, { ok: true }> | { ok: false; reason: 'ended' }
