@@ -30,6 +30,42 @@ describe('a group', () => {
     expect(calls).toEqual([[1], [2, 3, 4, 5], [6]])
   })
 
+  it('gathers more while the event loop is busy, for a moment or until there is enough, and waits for nobody when it is not', async () => {
+    const calls: number[] = []
+    const group = openGroup<number, number>({
+      ...limits,
+      most: 100,
+      waiting: 1000,
+      gather: { items: 8, ms: 1000 },
+      async together(items) {
+        calls.push(items.length)
+        return [...items]
+      },
+      alone: async () => -1,
+    })
+    // Busy for as long as it takes to be seen as that: what is computed leaves the loop no time.
+    const untilMs = performance.now() + 400
+    while (performance.now() < untilMs) {
+      await new Promise((resolve) => setImmediate(resolve))
+      for (const end = performance.now() + 20; performance.now() < end; );
+      if (calls.length === 0) await group(0)
+    }
+    calls.length = 0
+    const first = group(1)
+    await new Promise((resolve) => setImmediate(resolve))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(calls).toEqual([])
+    await Promise.all([first, ...[2, 3, 4, 5, 6, 7, 8].map(group)])
+    expect(calls).toEqual([8])
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    await group(9)
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    const before = performance.now()
+    await group(10)
+    expect(performance.now() - before).toBeLessThan(900)
+    expect(calls.at(-1)).toBe(1)
+  })
+
   it('does alone what the shared call leaves, and everything when that call fails', async () => {
     const group = openGroup<number, string>({
       ...limits,

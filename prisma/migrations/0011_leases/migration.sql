@@ -179,3 +179,7 @@ BEGIN
   SELECT i.request_id, i.reserved_at::bigint, i.answer FROM i WHERE i.answer IS NOT NULL;
   RETURN taken;
 END $$;
+
+-- Sealed answers can't be compressed, and most are below a page: they stay in their rows, as they are.
+ALTER TABLE "answers" ALTER COLUMN "answer" SET STORAGE EXTERNAL;
+ALTER TABLE "answers" SET (toast_tuple_target = 8160);

@@ -13,7 +13,7 @@ import { countSpending } from './limits.ts'
 import { openReceiptHeads } from './receipt-heads.ts'
 import type { Reserving } from './reserving.ts'
 
-const GROUP = { most: 256, waiting: 10_000 }
+const GROUP = { most: 256, waiting: 10_000, gather: { items: 32, ms: 5 } }
 
 type Refusal = Exclude<Reserved, { ok: true }>
 

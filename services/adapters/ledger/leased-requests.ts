@@ -1,8 +1,8 @@
 import type { RequestState, Reservation, Reserved, StoredRequest } from '../../core/selling-ledger.ts'
 import type { Lease } from './lease.ts'
 
-/** Keys of requests that this process has reserved, which the database may know. */
-const MOST_KEYS = 100_000
+/** Keys of requests that this process has reserved, which the database may know: in two halves, of which the older is dropped whole. */
+const HALF_OF_KEYS = 50_000
 const MOST_REPEATERS = 10_000
 const REPEATER_MS = 600_000
 
@@ -33,7 +33,7 @@ export interface LeasedRequests {
 export function openLeasedRequests(): LeasedRequests {
   const requests = new Map<string, LeasedRequest>()
   const byKey = new Map<string, LeasedRequest>()
-  const keys = new Set<string>()
+  let [young, old] = [new Set<string>(), new Set<string>()]
   const repeaters = new Map<string, number>()
   const nameOf = ({ accountId, idempotencyKey }: { accountId: string; idempotencyKey: string }) =>
     `${accountId} ${idempotencyKey}`
@@ -53,11 +53,10 @@ export function openLeasedRequests(): LeasedRequests {
       byKey.delete(nameOf(request.reservation))
     },
     knowKey(idempotencyKey) {
-      const oldest = keys.keys().next()
-      if (keys.size >= MOST_KEYS && !oldest.done) keys.delete(oldest.value)
-      keys.add(idempotencyKey)
+      if (young.size >= HALF_OF_KEYS) [young, old] = [new Set(), young]
+      young.add(idempotencyKey)
     },
-    isKeyKnown: (idempotencyKey) => keys.has(idempotencyKey),
+    isKeyKnown: (idempotencyKey) => young.has(idempotencyKey) || old.has(idempotencyKey),
     knowRepeater(accountId) {
       const oldest = repeaters.keys().next()
       if (repeaters.size >= MOST_REPEATERS && !oldest.done) repeaters.delete(oldest.value)
