@@ -3,6 +3,8 @@ import type { Lease } from './lease.ts'
 
 /** Keys of requests that this process has reserved, which the database may know: in two halves, of which the older is dropped whole. */
 const HALF_OF_KEYS = 50_000
+/** That run at the same time; others are written before they run. */
+const MOST_RUNNING = 100_000
 const MOST_REPEATERS = 10_000
 const REPEATER_MS = 600_000
 
@@ -15,6 +17,7 @@ export interface LeasedRequest {
 }
 
 export interface LeasedRequests {
+  readonly isFull: boolean
   add(request: LeasedRequest): void
   find(requestId: string): LeasedRequest | null
   /** As the ledger shows it. */
@@ -39,6 +42,9 @@ export function openLeasedRequests(): LeasedRequests {
     `${accountId} ${idempotencyKey}`
 
   return {
+    get isFull() {
+      return requests.size >= MOST_RUNNING
+    },
     add(request) {
       requests.set(request.reservation.requestId, request)
       byKey.set(nameOf(request.reservation), request)

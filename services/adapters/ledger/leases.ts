@@ -72,8 +72,8 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
         [run, of(({ lease }) => lease.accountId), of(({ lease }) => lease.key), of(({ asked }) => asked.running.toString())],
       ),
     )
-    for (const { lease, asked } of backs) {
-      lease.answer(asked, { granted: asked.running })
+    for (const { lease, asked } of backs) lease.answer(asked, { granted: asked.running })
+    for (const { lease } of backs) {
       const { voucher } = lease
       if (voucher) await keepBest(query, voucher)
       lease.keep(voucher)

@@ -45,7 +45,7 @@ export function openReservations(
     while (taking.has(name)) await taking.get(name)?.catch(() => undefined)
     const before = runningBefore(reservation)
     if (before) return before
-    if (leased.isKeyKnown(idempotencyKey) || leased.isRepeater(accountId)) return null
+    if (leased.isFull || leased.isKeyKnown(idempotencyKey) || leased.isRepeater(accountId)) return null
     const taken = leases.take(reservation, now)
     taking.set(name, taken)
     try {
