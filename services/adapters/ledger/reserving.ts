@@ -20,6 +20,8 @@ export interface Reserving {
   leases: Leases
 }
 
+const OK: Reserved = { ok: true }
+
 interface Asked {
   reservation: Reservation
   now: number
@@ -31,59 +33,46 @@ export function openReservations(
   { running, leased, leases }: Reserving,
 ): Pick<SellingLedger, 'reserve' | 'dispatched' | 'release' | 'releaseLeftovers' | 'request' | 'requestBefore'> {
   const { query, call, transaction } = database
-  /** Reservations that wait for a lease, by key: a repeat waits for the first. */
-  const taking = new Map<string, Promise<unknown>>()
+  /** Being reserved, by key: a repeat waits for the first. */
+  const reservingNow = new Map<string, Promise<Reserved>>()
   const alone = openLanes({
     work: ({ reservation, now }: Asked) => transaction((under) => reserve(under, reservation, now)),
     atOnce: ALONE_AT_ONCE,
     waiting: WAITING,
   })
 
-  async function reserveOnLease({ reservation, now }: Asked): Promise<Reserved | null> {
+  async function reserveNew(asked: Asked): Promise<Reserved> {
+    const { reservation, now } = asked
     const { accountId, idempotencyKey, requestId } = reservation
-    const name = nameOf(reservation)
-    while (taking.has(name)) await taking.get(name)?.catch(() => undefined)
-    const before = runningBefore(reservation)
-    if (before) return before
-    if (leased.isFull || leased.isKeyKnown(idempotencyKey) || leased.isRepeater(accountId)) return null
-    const taken = leases.take(reservation, now)
-    taking.set(name, taken)
-    try {
-      const lease = await taken
-      if (!lease) return null
-      leased.add({ reservation, reservedAt: now, lease })
-      if (idempotencyKey !== requestId) leased.knowKey(idempotencyKey)
-      return { ok: true }
-    } finally {
-      taking.delete(name)
-    }
-  }
-
-  /** What runs on a lease under the same key; whoever asks has waited for what is about to, and asks in the same turn as it acts. */
-  function runningBefore(reservation: Reservation): Reserved | null {
-    const before = leased.before(reservation)
-    return before && repeatOf(before, reservation.bodyHash)
+    const isLookedUp = leased.isFull || leased.isKeyKnown(idempotencyKey) || leased.isRepeater(accountId)
+    const lease = reservation.leased && !isLookedUp ? await leases.take(reservation, now) : null
+    if (lease) leased.add({ reservation, reservedAt: now, lease })
+    const reserved = lease ? OK : await reserveAlone(asked)
+    if (reserved.ok && !lease) running.add(requestId, reservation)
+    const isInUse = reserved.ok || reserved.reason === 'repeated' || reserved.reason === 'conflict'
+    if (isInUse && idempotencyKey !== requestId) leased.knowKey(idempotencyKey)
+    return reserved
   }
 
   /** Under the account's lock, with all room that nobody uses. */
-  async function reserveAlone(asked: Asked): Promise<Reserved> {
-    const { accountId, idempotencyKey } = asked.reservation
-    const name = nameOf(asked.reservation)
-    while (taking.has(name)) await taking.get(name)?.catch(() => undefined)
-    const before = runningBefore(asked.reservation)
-    if (before) return before
-    leased.knowKey(idempotencyKey)
+  function reserveAlone(asked: Asked): Promise<Reserved> {
+    const { accountId } = asked.reservation
     return withRoom(database, leases, { accountId, attempt: () => alone.add(accountId, asked) })
   }
 
   return {
     async reserve(reservation, now) {
-      const asked = { reservation, now }
-      const onLease = reservation.leased ? await reserveOnLease(asked) : null
-      if (onLease) return onLease
-      const reserved = await reserveAlone(asked)
-      if (reserved.ok) running.add(reservation.requestId, reservation)
-      return reserved
+      const name = `${reservation.accountId} ${reservation.idempotencyKey}`
+      while (reservingNow.has(name)) await reservingNow.get(name)?.catch(() => undefined)
+      const before = leased.before(reservation)
+      if (before) return repeatOf(before, reservation.bodyHash)
+      const reserved = reserveNew({ reservation, now })
+      reservingNow.set(name, reserved)
+      try {
+        return await reserved
+      } finally {
+        reservingNow.delete(name)
+      }
     },
 
     async dispatched(requestId, provider) {
@@ -139,10 +128,6 @@ export function openReservations(
       return rows[0] ? storedOf(rows[0]) : null
     },
   }
-}
-
-function nameOf({ accountId, idempotencyKey }: Reservation): string {
-  return `${accountId} ${idempotencyKey}`
 }
 
 type Attempt = { ok: true } | Exclude<Reserved, { ok: true }> | { ok: false; reason: 'ended' }

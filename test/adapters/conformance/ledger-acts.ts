@@ -81,7 +81,10 @@ export async function fund(
   return account
 }
 
-export function order({ accountId, key }: TestAccount, overrides: Partial<Reservation> = {}): Reservation {
+export function order(
+  { accountId, key }: Pick<TestAccount, 'accountId' | 'key'>,
+  overrides: Partial<Reservation> = {},
+): Reservation {
   return {
     requestId: hex(32),
     accountId,
@@ -100,7 +103,7 @@ export function order({ accountId, key }: TestAccount, overrides: Partial<Reserv
 }
 
 /** A ledger that has just been opened leases nothing before it can hear recalls. Charges nothing. */
-export async function untilLeasing(ledger: Ledger, account: TestAccount): Promise<void> {
+export async function untilLeasing(ledger: Ledger, account: Pick<TestAccount, 'accountId' | 'key'>): Promise<void> {
   for (let turn = 0; turn < 500; turn += 1) {
     const asked = order(account, { max: 0n, leased: true })
     await ledger.reserve(asked, 1000)
