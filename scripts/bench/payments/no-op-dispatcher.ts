@@ -1,7 +1,7 @@
 import { GranaryError } from '../../../services/core/errors.ts'
 import type { Job, JobResult } from '../../../services/core/jobs.ts'
 import type { Dispatcher, Worker } from '../../../services/core/ports.ts'
-import { commitTensors, textTensor } from '../../../services/core/tensors.ts'
+import { commitTensors, type Tensor, textTensor } from '../../../services/core/tensors.ts'
 
 /** Has every model. */
 class Everything extends Set<string> {
@@ -35,7 +35,7 @@ export function openNoOpDispatcher({ provider, chainTime }: { provider: string; 
     committed: false,
     workers: () => workers,
     async send(_workerId: string, job: Job): Promise<JobResult> {
-      const commit = (salt: string) => (this.committed ? commitTensors(outputs, salt) : UNCOMMITTED)
+      const commit = (tensors: readonly Tensor[], salt: string) => (this.committed ? commitTensors(tensors, salt) : UNCOMMITTED)
       const { jobId, modelId, purpose, consentBlock, units, unitPrice } = job
       const receipt = {
         jobId,
@@ -43,8 +43,8 @@ export function openNoOpDispatcher({ provider, chainTime }: { provider: string; 
         provider,
         purpose,
         consentBlock,
-        inputCommitment: UNCOMMITTED,
-        outputCommitment: commit(job.outputSalt),
+        inputCommitment: commit(job.inputs, job.inputSalt),
+        outputCommitment: commit(outputs, job.outputSalt),
         units,
         unitPrice,
         servedAt: chainTime(),
