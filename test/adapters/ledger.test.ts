@@ -8,10 +8,11 @@ import { openLocalPostgres } from '../../scripts/local/postgres.ts'
 import { stopOrphan } from '../../scripts/local/postmaster.ts'
 import { openLedger } from '../../services/adapters/ledger/prisma-ledger.ts'
 import { openLog } from '../../services/adapters/log.ts'
+import { CommitRefused } from '../../services/core/commit-refused.ts'
 import type { Ledger } from '../../services/core/ports.ts'
 import { openTestServer, ownServer, type TestServer } from '../support/postgres.ts'
 import { ledgerConformance } from './conformance/ledger.ts'
-import { type Book, chargeOnce, fund, headAfter, newAccount, order } from './conformance/ledger-acts.ts'
+import { type Book, chargeOnce, deliver, fund, headAfter, newAccount, order, untilLeasing } from './conformance/ledger-acts.ts'
 
 describe('the ledger on PostgreSQL', () => {
   const rubbish = new AsyncDisposableStack()
@@ -59,6 +60,27 @@ describe('the ledger on PostgreSQL', () => {
     await expect.poll(() => select(database.url, locks), { timeout: 10_000 }).toHaveLength(1)
     expect(await ledger.releaseOrphans({ reservedBefore: 200 })).toBe(0)
     expect(await ledger.standing(account.accountId, account.key)).toMatchObject({ reserved: 3n })
+  })
+
+  test('what a dead process leased is free as soon as somebody needs it', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+    await untilLeasing(ledger, account)
+    const asked = order(account, { max: 60n, leased: true })
+    expect(await ledger.reserve(asked, 100)).toEqual({ ok: true })
+    await using other = await openLedger({ url: database.url })
+    await untilLeasing(other, account)
+    const wanted = order(account, { max: 50n })
+    expect(await other.reserve(wanted, 100)).toMatchObject({ limit: 'deposit', available: 40n })
+    const listeners = `SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+      WHERE l.locktype = 'advisory' AND d.datname = current_database() AND l.mode = 'ShareLock' ORDER BY l.pid`
+    const [first] = (await select(database.url, listeners)) as { pid: number }[]
+    await select(database.url, `SELECT pg_terminate_backend(${first?.pid})`)
+    expect(await other.reserve(wanted, 100)).toEqual({ ok: true })
+    // It was alive after all: what it delivers has no room any more.
+    await expect(ledger.commit(deliver(asked, { charged: 60n }))).rejects.toBeInstanceOf(CommitRefused)
+    await expect.poll(() => select(database.url, listeners), { timeout: 10_000 }).toHaveLength(2)
   })
 
   test('a database that is not there is ledger.unavailable', async () => {

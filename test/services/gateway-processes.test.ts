@@ -140,13 +140,14 @@ describe.skipIf(missing !== null)(`two gateway processes${missing ? ` (skipped: 
     gate.open()
     expect(await Promise.all(lost)).toEqual(lost.map(() => null))
 
-    // The rest of the money is not held by the dead one; all of it is free once nothing of it can run any more.
+    // What it had leased is free for others at once, what it had reserved by itself once it can't run any more.
     const others = Array.from({ length: 50 }, (_, index) =>
       survivor({ body: operator.body(`more ${index}`), headers: headers(100 + index) }),
     )
     const statuses = (await Promise.all(others)).map(({ status }) => status)
-    expect(statuses.filter((status) => status === 200)).toHaveLength(PLACES - 20)
-    expect(statuses.filter((status) => status === 402)).toHaveLength(50 - (PLACES - 20))
+    const sold = statuses.filter((status) => status === 200).length
+    expect(sold).toBeGreaterThanOrEqual(PLACES - 20)
+    expect(statuses.filter((status) => status !== 200)).toEqual(Array.from({ length: 50 - sold }, () => 402))
 
     await operator.passTime(120)
     const reserved = async () =>
@@ -155,7 +156,7 @@ describe.skipIf(missing !== null)(`two gateway processes${missing ? ` (skipped: 
     const repeated = await Promise.all(
       Array.from({ length: 20 }, (_, index) => survivor({ body: operator.body(`text ${index}`), headers: headers(index) })),
     )
-    expect(repeated.map(({ status }) => status)).toEqual(repeated.map(() => 200))
+    expect(repeated.filter(({ status }) => status === 200)).toHaveLength(PLACES - sold)
     const lines = await operator.ledger.statement(accountId, { limit: 200 })
     expect(lines).toHaveLength(PLACES)
     expect(lines.reduce((sum, { charged }) => sum + charged, 0n)).toBe(BigInt(PLACES) * PRICE)

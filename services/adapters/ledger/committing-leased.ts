@@ -1,4 +1,5 @@
-import type { Delivery, Reserved } from '../../core/selling-ledger.ts'
+import { MAX_AMOUNT } from '../../core/money.ts'
+import type { Delivery, KeyStanding, Reserved } from '../../core/selling-ledger.ts'
 import { type KeyRow, keepBest, lockAccount, RESERVED_SUMS, type ReservedRow, standingOf } from './accounts.ts'
 import type { Query } from './database.ts'
 import { type LeasedRequest, repeatOf } from './leased-requests.ts'
@@ -30,10 +31,13 @@ export async function becomeReserved(
   const row = rows[0]
   const standing = account && row ? standingOf(account, row, row, { accountId, key }) : null
   if (!standing) return { ok: false, reason: 'key-ended' }
-  // A lease holds room for it already, below the ceiling that was known when it was set.
-  const held = row?.lease == null ? standing : { ...standing, reserved: 0n, accountReserved: 0n }
-  const refused = shortfallOf(held, delivery.charged)
+  const refused = row?.lease == null ? shortfallOf(standing, delivery.charged) : beyondCeiling(standing, delivery.charged)
   if (refused) return refused
   await insertRequest(query, { reservation, now: reservedAt, state: 'DISPATCHED', reason: null })
   return { ok: true }
+}
+
+/** A lease holds room for it, whatever has begun to thaw or was taken from its key since; only the ceiling is minded by its holder. */
+function beyondCeiling(standing: KeyStanding, charged: bigint): ReturnType<typeof shortfallOf> {
+  return shortfallOf({ ...standing, reserved: 0n, cap: null, deposit: MAX_AMOUNT, thawing: 0n, accountReserved: 0n }, charged)
 }

@@ -51,11 +51,16 @@ export function openCommits(
     ...GROUP,
     together: (deliveries) => commitTogether(charging, deliveries),
     alone: commitAlone,
-    laneOf: ({ requestId }) => leased.find(requestId)?.reservation.accountId ?? running.find(requestId)?.accountId ?? requestId,
+    laneOf: (delivery) => accountOf(delivery) ?? delivery.requestId,
   })
+
+  function accountOf({ requestId }: Delivery): string | undefined {
+    return leased.find(requestId)?.reservation.accountId ?? running.find(requestId)?.accountId
+  }
 
   async function commitAlone(delivery: Delivery): Promise<Charged> {
     const request = leased.find(delivery.requestId)
+    const accountId = accountOf(delivery)
     const voucher = request?.lease.voucher ?? null
     const done = await transaction(async (under): Promise<{ charged: Charged } | { refused: Refusal }> => {
       const reserved = request && (await becomeReserved(under, { request, delivery, run: leases.run }))
@@ -68,6 +73,7 @@ export function openCommits(
     }
     if (request) endLeased(leased, request)
     running.end(delivery.requestId)
+    if (accountId) charging.heads.keep(accountId, done.charged)
     return done.charged
   }
 

@@ -19,7 +19,7 @@ export function openExtensions(
     extend(extension, now) {
       const attempt = () => transaction((under) => extend(under, extension, now))
       const accountId = running.find(extension.requestId)?.accountId
-      return accountId ? withRoom({ query }, leases, { accountId, attempt }) : attempt()
+      return accountId ? withRoom(leases, { accountId, attempt }) : attempt()
     },
 
     async recordProgress({ requestId, charged, receipt, providerSignature }) {

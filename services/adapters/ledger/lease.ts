@@ -33,6 +33,11 @@ export class Lease {
     return this.#running
   }
 
+  /** At least what the database holds for it, as far as its answers came. */
+  get granted(): bigint {
+    return this.#granted
+  }
+
   /** The best one, as long as the database has not got it. */
   get voucher(): Voucher | null {
     return this.#voucher

@@ -6,7 +6,7 @@ import { textArray } from './arrays.ts'
 import type { Database } from './database.ts'
 import { openGroup } from './group.ts'
 import { Lease } from './lease.ts'
-import { openLeaseRecalls } from './lease-recalls.ts'
+import { openLeaseRecalls, recallOthers } from './lease-recalls.ts'
 
 /** So many requests' worth is asked for at once. */
 const AHEAD = 64n
@@ -34,6 +34,11 @@ export interface Leases extends AsyncDisposable {
   take(reservation: Reservation, now: number): Promise<Lease | null>
   /** Gives back what nothing runs on, so that the books show what is really reserved. */
   giveBack(accountId: string): Promise<void>
+  /**
+   * Asks others to do the same. False when that can't be enough: not even with what the books show as leased here, where a charge
+   * counts twice until its lease is set anew.
+   */
+  recall(accountId: string, short: bigint): Promise<boolean>
 }
 
 /**
@@ -45,7 +50,7 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
   const accounts = new Map<string, Map<string, Lease>>()
   let size = 0
   const inGroup = openGroup<Item, Lease | null>({ ...GROUP, together, alone: async () => null, laneOf: () => run })
-  const recalls = openLeaseRecalls({ url, log, onRecall, onDeaf: () => accounts.forEach(expire) })
+  const recalls = openLeaseRecalls({ url, run, log, onRecall, onDeaf: () => accounts.forEach(expire) })
   const timer = setInterval(() => void giveBackIdle(), EVERY_MS)
   timer.unref()
 
@@ -164,6 +169,10 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
       }
     },
     giveBack,
+    recall(accountId, short) {
+      const held = [...(accounts.get(accountId)?.values() ?? [])].reduce((sum, { granted }) => sum + granted, 0n)
+      return recallOthers(query, { run, accountId, short: short - held })
+    },
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
       await recalls[Symbol.asyncDispose]()

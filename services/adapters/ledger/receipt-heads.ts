@@ -21,10 +21,10 @@ export interface ReceiptHeads {
 export function openReceiptHeads(query: Query): ReceiptHeads {
   const known = new Map<string, ReceiptHead>()
 
-  function keep(accountId: string, head: ReceiptHead): void {
+  function keep(accountId: string, { sequence, head }: ReceiptHead): void {
     const oldest = known.keys().next()
     if (known.size >= MOST && !known.has(accountId) && !oldest.done) known.delete(oldest.value)
-    known.set(accountId, head)
+    known.set(accountId, { sequence, head })
   }
 
   return {

@@ -57,7 +57,7 @@ export function openReservations(
   /** Under the account's lock, with all room that nobody uses. */
   function reserveAlone(asked: Asked): Promise<Reserved> {
     const { accountId } = asked.reservation
-    return withRoom(database, leases, { accountId, attempt: () => alone.add(accountId, asked) })
+    return withRoom(leases, { accountId, attempt: () => alone.add(accountId, asked) })
   }
 
   return {
@@ -134,19 +134,14 @@ type Attempt = { ok: true } | Exclude<Reserved, { ok: true }> | { ok: false; rea
 
 /** Gives back what this process leases and doesn't use, and when that is not enough, calls back what others lease. */
 export async function withRoom<T extends Attempt>(
-  { query }: Pick<Database, 'query'>,
-  leases: Pick<Leases, 'giveBack' | 'run'>,
+  leases: Pick<Leases, 'giveBack' | 'recall'>,
   { accountId, attempt }: { accountId: string; attempt: () => Promise<T> },
 ): Promise<T> {
   for (const waitMs of RECALL_MS) {
     await leases.giveBack(accountId)
     const result = await attempt()
     if (result.ok || result.reason !== 'insufficient') return result
-    const { rowCount } = await query(
-      `SELECT pg_notify('granary_leases', $1) WHERE (SELECT sum(max) FROM leases WHERE account_id = $1 AND run <> $2) >= $3`,
-      [accountId, leases.run, result.required - result.available],
-    )
-    if (rowCount === 0) return result
+    if (!(await leases.recall(accountId, result.required - result.available))) return result
     await delay(waitMs)
   }
   await leases.giveBack(accountId)

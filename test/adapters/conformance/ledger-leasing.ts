@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { CommitRefused } from '../../../services/core/commit-refused.ts'
 import type { Ledger } from '../../../services/core/ports.ts'
-import type { Reservation } from '../../../services/core/selling-ledger.ts'
+import type { Committed, Reservation } from '../../../services/core/selling-ledger.ts'
 import { deliver, fund, hex, newAccount, type OpenLedger, order, type TestAccount, untilLeasing } from './ledger-acts.ts'
 
 /** Room that a gateway reserves as a whole: it may sell it without asking, and never sells what is not there any more. */
@@ -164,6 +164,45 @@ export function ledgerLeasing(open: () => OpenLedger): void {
       const none = { requestsPerMinute: null, parallel: null, budgetPerDay: 1n, budgetPerMonth: null }
       await other.setLimits({ accountId: limited.accountId, key: null }, none, 1000)
       await heard(() => ledger.reserve(leasedOrder(limited, { max: 2n }), 1000), 'limited')
+    })
+
+    test('what runs is charged though its money thaws, its key ends or its cap falls meanwhile, together or alone', async () => {
+      const { ledger, reopen } = open()
+      await using other = await reopen()
+      const account = await fund(ledger, { ...newAccount(), key: hex(20) }, { deposit: 1000n, ceiling: 1000n, cap: 1000n })
+      await untilLeasing(ledger, account)
+      const asked = Array.from({ length: 4 }, () => leasedOrder(account, { max: 10n }))
+      for (const one of asked) expect(await ledger.reserve(one, 1000)).toEqual({ ok: true })
+      await fund(other, account, { deposit: 1000n, thawing: 1000n, cap: 5n, revokedAt: 900 })
+      const isSold = async () => {
+        const more = leasedOrder(account)
+        const { ok } = await ledger.reserve(more, 1000)
+        if (ok) await ledger.release(more.requestId, 'test')
+        return ok
+      }
+      await expect.poll(isSold).toBe(false)
+      const deliveries = asked.map((one) => deliver(one, { charged: 10n }))
+      // What can't be answered in a group is done alone.
+      const fails = new Map([
+        [1, 2],
+        [3, 2],
+      ])
+      const charged = deliveries.map((delivery, index) => ({
+        ...delivery,
+        answerOf: (committed: Committed & { group: readonly string[] }) => {
+          const left = fails.get(index) ?? 0
+          fails.set(index, left - 1)
+          if (left > 0) throw new Error('not in a group')
+          return delivery.answerOf(committed)
+        },
+      }))
+      expect(await Promise.all(charged.map((one) => refusal(ledger.commit(one))))).toEqual(asked.map(() => null))
+      for (const index of fails.keys()) expect(fails.get(index)).toBeLessThan(0)
+      expect(await ledger.standing(account.accountId, account.key)).toMatchObject({
+        spent: 40n,
+        accountCharged: 40n,
+        reserved: 0n,
+      })
     })
 
     test('who was taken for dead charges what still has room, and is refused what has not', async () => {
