@@ -83,7 +83,10 @@ async function run(options: Run): Promise<Load> {
   return load
 }
 
-/** A request's time runs from when it should have been sent: a server that stalls does not slow its own clock. */
+/**
+ * A request's time runs from when it is sent, or, where all connections wait for answers, from when it should have been: a server that
+ * stalls does not slow its own clock. Between two requests this process sleeps, or the server would have one core less.
+ */
 async function atRate(options: {
   perSecond: number
   until: number
@@ -94,21 +97,24 @@ async function atRate(options: {
   const free = [...connections]
   const running = new Set<Promise<void>>()
   const started = performance.now()
+  let isHeldUp = false
   for (let sent = 0; ; ) {
     const due = started + (sent * 1000) / perSecond
     if (due >= until) break
     const now = performance.now()
     if (now < due) {
-      await new Promise((resolve) => (due - now > 2 ? setTimeout(resolve, due - now - 1) : setImmediate(resolve)))
+      isHeldUp = false
+      await new Promise((resolve) => setTimeout(resolve, due - now))
       continue
     }
     const connection = free.pop()
     if (!connection) {
+      isHeldUp = true
       await Promise.race(running)
       continue
     }
     sent += 1
-    const one = buy(connection, due).finally(() => {
+    const one = buy(connection, isHeldUp ? due : performance.now()).finally(() => {
       free.push(connection)
       running.delete(one)
     })

@@ -27,7 +27,6 @@ export async function closeBatch(query: Query, outcome: BatchOutcome): Promise<C
   if (batch.state === 'FINAL' && batch.outcome) return batch.outcome
   if (batch.state !== 'OPEN')
     throw new GranaryError('internal', 'Only an open batch can be closed.', { batchId: outcome.batchId })
-  await lockAccountsOf(query, batch)
   const tookAll = outcome.skippedRows.length === 0 && outcome.refusedLanes.length === 0
   const closed = tookAll ? await finishAll(query, { batch, outcome }) : await finishEach(query, { batch, outcome })
   await writeSplit(query, { batch, outcome })
@@ -43,7 +42,10 @@ interface Closing {
   outcome: BatchOutcome
 }
 
-/** As a rule the chain credits every row. What is COMMITTED is what has a row in `unsettled`. */
+/**
+ * As a rule the chain credits every row. What is COMMITTED is what has a row in `unsettled`. No account is written, so none is locked:
+ * charges go on meanwhile.
+ */
 async function finishAll(query: Query, { batch, outcome }: Closing): Promise<Closed> {
   const { rows } = await query<Gross & { requests: string; finished: string }>(
     `WITH ended AS (
@@ -63,6 +65,7 @@ async function finishAll(query: Query, { batch, outcome }: Closing): Promise<Clo
 }
 
 async function finishEach(query: Query, { batch, outcome }: Closing): Promise<Closed> {
+  await lockAccountsOf(query, batch)
   const requests = await judge(query, { batch, outcome })
   const inState = (state: Fate['state']) => requests.filter((request) => request.state === state)
   const [applied, retried, voided] = [inState('FINAL'), inState('COMMITTED'), inState('VOIDED')]

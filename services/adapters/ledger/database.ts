@@ -23,6 +23,8 @@ export interface Database extends AsyncDisposable {
   call: Query
   /** Commits what `work` did, durable when this returns; repeats it when the database chose it as a deadlock's victim. */
   transaction<T>(work: (query: Query) => Promise<T>): Promise<T>
+  /** The same with one view of the database for all its statements; repeated when what it writes was written meanwhile. */
+  snapshot<T>(work: (query: Query) => Promise<T>): Promise<T>
   /** Prisma's client on the same connections, for what is not hot. */
   prisma<T>(work: (client: PrismaClient) => Promise<T>): Promise<T>
 }
@@ -53,7 +55,9 @@ export function openDatabase({
   return {
     query: (text, values) => guarded(() => pool.query(statement(text, values))),
     call: (text, values) => guarded(() => withRetries(() => pool.query(statement(text, values)))),
-    transaction: (work) => guarded(() => withRetries(() => inTransaction(pool, work))),
+    transaction: (work) => guarded(() => withRetries(() => inTransaction(pool, { begin: 'BEGIN', work }))),
+    snapshot: (work) =>
+      guarded(() => withRetries(() => inTransaction(pool, { begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ', work }))),
     prisma: (work) => guarded(() => work(client)),
     async [Symbol.asyncDispose]() {
       await client.$disconnect()
@@ -62,7 +66,10 @@ export function openDatabase({
   }
 }
 
-async function inTransaction<T>(pool: pg.Pool, work: (query: Query) => Promise<T>): Promise<T> {
+async function inTransaction<T>(
+  pool: pg.Pool,
+  { begin, work }: { begin: string; work: (query: Query) => Promise<T> },
+): Promise<T> {
   const client = await pool.connect()
   let broken: Error | undefined
   // The pool listens only while a connection is idle.
@@ -71,7 +78,7 @@ async function inTransaction<T>(pool: pg.Pool, work: (query: Query) => Promise<T
   }
   client.on('error', onError)
   try {
-    await client.query('BEGIN')
+    await client.query(begin)
     const result = await work((text, values) => client.query(statement(text, values)))
     await client.query('COMMIT')
     return result

@@ -5,7 +5,7 @@ import { type Candidate, idOf, type KeyFunds, laneOf, type OpenRow } from './can
 import type { Query } from './database.ts'
 import { AT_RISK, earnsRow, endedLanes, isAtRisk, urgencyOf, type Worth, worthwhileCandidates, worthwhileRows } from './worth.ts'
 
-/** Receipts in one batch, and accounts looked at for it: what one transaction may hold. */
+/** Receipts in one batch, and keys looked at for it: what one transaction may hold. */
 const MAX_RECEIPTS = 10_000
 
 type Options = Parameters<SettlementLedger['draftBatch']>[0]
@@ -17,14 +17,14 @@ type First = 'oldest' | 'dearest'
  * Gathers the oldest receipts, or, where those don't earn their gas, the ones of the keys that owe the most: what can't be settled
  * yet may be more than a batch holds, and must not keep what can be from it. A row's `from` must be what the chain says when the
  * batch arrives, so a key waits while an earlier batch of it is open, and until the mirror shows what that batch has spent.
- * Where keys wait for several batches, the first ones mostly fill one, and nothing is read of the others.
+ * Where keys wait for several batches, the first ones mostly fill one, and nothing is read of the others. All statements must see
+ * the same moment.
  */
 export async function draftBatch(query: Query, options: Options): Promise<BatchDraft | null> {
-  const accounts = await lockAccountsToSettle(query, options)
-  if (accounts.size === 0) return null
   const ended = await endedLanes(query, options)
-  const funds = await settleableKeys(query, { accounts, ended, ...options })
-  const worth = { economy: options.economy ?? FREE_OF_COST, isUrgent: urgencyOf({ accounts, ended }) }
+  const funds = await settleableKeys(query, { ended, ...options })
+  if (funds.size === 0) return null
+  const worth = { economy: options.economy ?? FREE_OF_COST, isUrgent: urgencyOf({ funds, ended }) }
   const few = firstOf(funds, { economy: worth.economy, most: options.maxRows })
   if (few.size < funds.size && few.size === options.maxRows) {
     const drafted = draftOf(options, {
@@ -63,56 +63,49 @@ function draftOf(options: Options, { candidates, funds, worth }: Look): BatchDra
 }
 
 /**
- * Those at risk, those with the oldest receipts, and those that owe the most. Locks in id order, then looks again: what was
- * committed meanwhile is in.
+ * Keys without an open batch for which the chain's spending and our unsettled receipts add up to our own: those at risk, those with
+ * the oldest receipts, and those that owe the most.
  */
-async function lockAccountsToSettle(query: Query, { collector, servedBefore }: Options): Promise<Map<string, AccountRow>> {
-  const { rows: found } = await query<{ account_id: string }>(
-    `WITH waiting AS MATERIALIZED (
-       SELECT u.account_id, min(u.served_at) AS oldest, sum(u.charged) AS amount,
-         bool_or(${AT_RISK}) AS at_risk
-       FROM unsettled u JOIN accounts a USING (account_id)
-       WHERE a.collector = $1 AND u.batch_id IS NULL AND u.served_at < $2 GROUP BY u.account_id
-     )
-     (SELECT account_id FROM waiting ORDER BY at_risk DESC, oldest, account_id LIMIT $3)
-     UNION (SELECT account_id FROM waiting ORDER BY amount DESC, account_id LIMIT $3)`,
-    [collector, servedBefore, MAX_RECEIPTS],
-  )
-  if (found.length === 0) return new Map()
-  const { rows } = await query<AccountRow>(
-    'SELECT * FROM accounts WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE',
-    [found.map(({ account_id }) => account_id)],
-  )
-  return new Map(rows.map((row) => [row.account_id, row]))
-}
-
-/** Keys without an open batch for which the chain's spending and our unsettled receipts add up to our own. */
 async function settleableKeys(
   query: Query,
-  {
-    accounts,
-    ended,
-    servedBefore,
-  }: { accounts: ReadonlyMap<string, AccountRow>; ended: ReadonlySet<string>; servedBefore: number },
+  { collector, servedBefore, ended }: Pick<Options, 'collector' | 'servedBefore'> & { ended: ReadonlySet<string> },
 ): Promise<Map<string, KeyFunds>> {
-  const { rows } = await query<Omit<KeyFunds, 'account'>>(
-    `SELECT k.account_id, k.key, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from, u.unsettled AS waiting, u.oldest, u.has_ended
-     FROM keys k JOIN accounts a USING (account_id)
-     CROSS JOIN LATERAL (SELECT CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END AS from) f
-     JOIN (
-       SELECT account_id, key, sum(charged) AS unsettled, count(batch_id) AS batched, min(served_at) FILTER (WHERE served_at < $3) AS oldest,
-         bool_or(cardinality($2::text[]) > 0 AND model_id || ':' || purpose = ANY($2)) AS has_ended
+  const { rows } = await query<FundsRow>(
+    `WITH waiting AS (
+       SELECT account_id, key, sum(charged) AS waiting, count(batch_id) AS batched, min(served_at) FILTER (WHERE served_at < $2) AS oldest,
+         bool_or(cardinality($3::text[]) > 0 AND model_id || ':' || purpose = ANY($3)) AS has_ended
        FROM unsettled GROUP BY account_id, key
-     ) u USING (account_id, key)
-     WHERE k.account_id = ANY($1) AND k.signature IS NOT NULL AND (k.key = a.payer OR k.chain_cap IS NOT NULL)
-       AND u.batched = 0 AND f.from + u.unsettled = k.spent`,
-    [[...accounts.keys()], [...ended], servedBefore],
+     ), settleable AS MATERIALIZED (
+       SELECT a.*, w.key, w.waiting, w.oldest, w.has_ended, k.chain_cap, k.ceiling, k.usage_head, k.signature, f.from, ${AT_RISK} AS at_risk
+       FROM waiting w JOIN keys k USING (account_id, key) JOIN accounts a USING (account_id)
+       CROSS JOIN LATERAL (SELECT CASE WHEN k.key = a.payer THEN a.chain_own_spent ELSE k.chain_spent END AS from) f
+       WHERE a.collector = $1 AND w.batched = 0 AND w.oldest IS NOT NULL AND k.signature IS NOT NULL
+         AND (k.key = a.payer OR k.chain_cap IS NOT NULL) AND f.from + w.waiting = k.spent
+     )
+     (SELECT * FROM settleable ORDER BY at_risk DESC, oldest, account_id, key LIMIT $4)
+     UNION (SELECT * FROM settleable ORDER BY waiting DESC, account_id, key LIMIT $4)`,
+    [collector, servedBefore, [...ended], MAX_RECEIPTS],
   )
-  const funds = rows.flatMap((row) => {
-    const account = accounts.get(row.account_id)
-    return account && !isEmptyHouse(account) ? [{ ...row, account }] : []
-  })
-  return new Map(funds.map((row) => [idOf(row), row]))
+  const funds = rows.flatMap((row) => (isEmptyHouse(row) ? [] : [fundsOf(row)]))
+  return new Map(funds.map((key) => [idOf(key), key]))
+}
+
+type FundsRow = AccountRow & Omit<KeyFunds, 'account'>
+
+function fundsOf({
+  key,
+  waiting,
+  oldest,
+  has_ended,
+  chain_cap,
+  ceiling,
+  usage_head,
+  signature,
+  from,
+  ...account
+}: FundsRow): KeyFunds {
+  const { account_id } = account
+  return { account_id, key, waiting, oldest, has_ended, chain_cap, ceiling, usage_head, signature, from, account }
 }
 
 /** The keys that a batch would begin with, as far as that shows before their receipts are read: money at risk first, then what is oldest. */

@@ -11,7 +11,7 @@ import { AT_RISK } from './worth.ts'
 const MAX_OPEN_BATCHES = 256
 
 /** Chapter 5, the ledger's side: which receipts make a batch, and what became of it. */
-export function openSettlement({ query, transaction }: Database): SettlementLedger {
+export function openSettlement({ query, transaction, snapshot }: Database): SettlementLedger {
   async function waitingOf(accountIds: readonly string[]): Promise<bigint> {
     const { rows } = await query<{ amount: string }>(
       'SELECT coalesce(sum(charged), 0) AS amount FROM unsettled WHERE batch_id IS NULL AND account_id = ANY($1)',
@@ -21,8 +21,9 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
   }
 
   return {
+    // Without locks, for which charges would wait: it sees keys, accounts and receipts as of one moment.
     draftBatch: (options) =>
-      transaction(async (under) => {
+      snapshot(async (under) => {
         const draft = await draftBatch(under, options)
         if (draft) await store(under, draft)
         return draft
@@ -74,9 +75,10 @@ export function openSettlement({ query, transaction }: Database): SettlementLedg
     reopenBatch: (batchId) => transaction((under) => reopenBatch(under, batchId)),
 
     async due(collector) {
+      // A collector that is looked up by row leaves the planner no other way than along the index, whatever it believes of the table.
       const { rows } = await query<{ oldest: string | null; risky: string[] }>(
-        `SELECT (SELECT u.served_at FROM unsettled u JOIN accounts a USING (account_id) WHERE a.collector = $1 AND u.charged > 0
-             ORDER BY u.served_at LIMIT 1) AS oldest,
+        `SELECT (SELECT u.served_at FROM unsettled u WHERE u.charged > 0
+             AND (SELECT a.collector FROM accounts a WHERE a.account_id = u.account_id) = $1 ORDER BY u.served_at LIMIT 1) AS oldest,
            ARRAY(SELECT account_id FROM accounts a WHERE a.collector = $1 AND ${AT_RISK}) AS risky`,
         [collector],
       )

@@ -27,13 +27,13 @@ export async function endedLanes(query: Query, { servedBefore }: { servedBefore:
  * waiting can't make it worth more.
  */
 export function urgencyOf({
-  accounts,
+  funds,
   ended,
 }: {
-  accounts: ReadonlyMap<string, AccountRow>
+  funds: ReadonlyMap<string, KeyFunds>
   ended: ReadonlySet<string>
 }): Worth['isUrgent'] {
-  const atRisk = new Set([...accounts].flatMap(([id, account]) => (isAtRisk(account) ? [id] : [])))
+  const atRisk = new Set([...funds.values()].flatMap(({ account }) => (isAtRisk(account) ? [account.account_id] : [])))
   return ({ account_id, model_id, purpose }) => atRisk.has(account_id) || (ended.size > 0 && ended.has(`${model_id}:${purpose}`))
 }
 
