@@ -10,6 +10,7 @@ const CONNECT_TIMEOUT_MS = 4000
 const STATEMENT_TIMEOUT_MS = 10_000
 const ANSWER_TIMEOUT_MS = 12_000
 const TRANSACTION_ATTEMPTS = 4
+const SNAPSHOT = 'BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL plan_cache_mode = force_custom_plan'
 
 /** One statement inside a transaction, or on its own; prepared once per connection. */
 export type Query = <Row extends pg.QueryResultRow = Record<string, never>>(
@@ -23,7 +24,10 @@ export interface Database extends AsyncDisposable {
   call: Query
   /** Commits what `work` did, durable when this returns; repeats it when the database chose it as a deadlock's victim. */
   transaction<T>(work: (query: Query) => Promise<T>): Promise<T>
-  /** The same with one view of the database for all its statements; repeated when what it writes was written meanwhile. */
+  /**
+   * The same with one view of the database for all its statements, repeated when what it writes was written meanwhile. Each statement is
+   * planned for the tables as they are: a plan that was kept from when `unsettled` was empty reads all of it.
+   */
   snapshot<T>(work: (query: Query) => Promise<T>): Promise<T>
   /** Prisma's client on the same connections, for what is not hot. */
   prisma<T>(work: (client: PrismaClient) => Promise<T>): Promise<T>
@@ -56,8 +60,7 @@ export function openDatabase({
     query: (text, values) => guarded(() => pool.query(statement(text, values))),
     call: (text, values) => guarded(() => withRetries(() => pool.query(statement(text, values)))),
     transaction: (work) => guarded(() => withRetries(() => inTransaction(pool, { begin: 'BEGIN', work }))),
-    snapshot: (work) =>
-      guarded(() => withRetries(() => inTransaction(pool, { begin: 'BEGIN ISOLATION LEVEL REPEATABLE READ', work }))),
+    snapshot: (work) => guarded(() => withRetries(() => inTransaction(pool, { begin: SNAPSHOT, work }))),
     prisma: (work) => guarded(() => work(client)),
     async [Symbol.asyncDispose]() {
       await client.$disconnect()

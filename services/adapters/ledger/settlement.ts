@@ -12,14 +12,6 @@ const MAX_OPEN_BATCHES = 256
 
 /** Chapter 5, the ledger's side: which receipts make a batch, and what became of it. */
 export function openSettlement({ query, transaction, snapshot }: Database): SettlementLedger {
-  async function waitingOf(accountIds: readonly string[]): Promise<bigint> {
-    const { rows } = await query<{ amount: string }>(
-      'SELECT coalesce(sum(charged), 0) AS amount FROM unsettled WHERE batch_id IS NULL AND account_id = ANY($1)',
-      [accountIds],
-    )
-    return BigInt(rows[0]?.amount ?? 0)
-  }
-
   return {
     // Without locks, for which charges would wait: it sees keys, accounts and receipts as of one moment.
     draftBatch: (options) =>
@@ -74,20 +66,20 @@ export function openSettlement({ query, transaction, snapshot }: Database): Sett
 
     reopenBatch: (batchId) => transaction((under) => reopenBatch(under, batchId)),
 
-    async due(collector) {
-      // A collector that is looked up by row leaves the planner no other way than along the index, whatever it believes of the table.
-      const { rows } = await query<{ oldest: string | null; risky: string[] }>(
-        `SELECT (SELECT u.served_at FROM unsettled u WHERE u.charged > 0
-             AND (SELECT a.collector FROM accounts a WHERE a.account_id = u.account_id) = $1 ORDER BY u.served_at LIMIT 1) AS oldest,
-           ARRAY(SELECT account_id FROM accounts a WHERE a.collector = $1 AND ${AT_RISK}) AS risky`,
-        [collector],
-      )
-      const { oldest = null, risky = [] } = rows[0] ?? {}
-      return {
-        oldestServedAt: oldest === null ? null : Number(oldest),
-        atRisk: risky.length === 0 ? 0n : await waitingOf(risky),
-      }
-    },
+    due: (collector) =>
+      snapshot(async (under) => {
+        const { rows } = await under<{ oldest: string | null; risky: string[] }>(
+          `SELECT (SELECT u.served_at FROM unsettled u JOIN accounts a USING (account_id) WHERE a.collector = $1 AND u.charged > 0
+               ORDER BY u.served_at LIMIT 1) AS oldest,
+             ARRAY(SELECT account_id FROM accounts a WHERE a.collector = $1 AND ${AT_RISK}) AS risky`,
+          [collector],
+        )
+        const { oldest = null, risky = [] } = rows[0] ?? {}
+        return {
+          oldestServedAt: oldest === null ? null : Number(oldest),
+          atRisk: risky.length === 0 ? 0n : await waitingOf(under, risky),
+        }
+      }),
 
     async exposure(collector) {
       const { rows } = await query<{ requests: string; amount: string; oldest: string | null; at_risk: string }>(
@@ -122,4 +114,12 @@ async function store(query: Query, { batchId, collector, lanes, rows, leaves }: 
     textArray(requestIds),
   ])
   if (rowCount !== requestIds.length) throw new GranaryError('internal', 'A receipt would be in two batches.', { batchId })
+}
+
+async function waitingOf(query: Query, accountIds: readonly string[]): Promise<bigint> {
+  const { rows } = await query<{ amount: string }>(
+    'SELECT coalesce(sum(charged), 0) AS amount FROM unsettled WHERE batch_id IS NULL AND account_id = ANY($1)',
+    [accountIds],
+  )
+  return BigInt(rows[0]?.amount ?? 0)
 }
