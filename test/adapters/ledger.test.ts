@@ -12,7 +12,18 @@ import { CommitRefused } from '../../services/core/commit-refused.ts'
 import type { Ledger } from '../../services/core/ports.ts'
 import { openTestServer, ownServer, type TestServer } from '../support/postgres.ts'
 import { ledgerConformance } from './conformance/ledger.ts'
-import { type Book, chargeOnce, deliver, fund, headAfter, newAccount, order, untilLeasing } from './conformance/ledger-acts.ts'
+import {
+  type Book,
+  chargeOnce,
+  closeAs,
+  deliver,
+  draftAllOptions,
+  fund,
+  headAfter,
+  newAccount,
+  order,
+  untilLeasing,
+} from './conformance/ledger-acts.ts'
 
 describe('the ledger on PostgreSQL', () => {
   const rubbish = new AsyncDisposableStack()
@@ -81,6 +92,48 @@ describe('the ledger on PostgreSQL', () => {
     // It was alive after all: what it delivers has no room any more.
     await expect(ledger.commit(deliver(asked, { charged: 60n }))).rejects.toBeInstanceOf(CommitRefused)
     await expect.poll(() => select(database.url, listeners), { timeout: 10_000 }).toHaveLength(2)
+  })
+
+  test('charges wait for no draft and no closing, and two drafts at once have no receipt in common', async () => {
+    await using database = await server.database()
+    await using ledger = await openLedger({ url: database.url })
+    const account = await fund(ledger, newAccount(), { deposit: 100n, ceiling: 100n })
+    const { collector } = account.config
+    const first = await chargeOnce(ledger, account, { charged: 3n })
+    const client = new pg.Client({ connectionString: database.url })
+    await client.connect()
+    const isWaiting = async () =>
+      (
+        await select(
+          database.url,
+          `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+        )
+      ).length
+    try {
+      const hold = `SELECT FROM unsettled WHERE request_id = $1 FOR UPDATE`
+      await client.query('BEGIN')
+      await client.query(hold, [first.reservation.requestId])
+      const drafts = [1, 2].map(() => ledger.draftBatch(draftAllOptions(collector)))
+      await expect.poll(isWaiting).toBe(2)
+      const second = await chargeOnce(ledger, account, { charged: 4n })
+      await client.query('COMMIT')
+      const [drafted, none, ...more] = (await Promise.all(drafts)).sort((a) => (a ? -1 : 1))
+      expect(none).toBeNull()
+      expect(more).toEqual([])
+      if (!drafted) throw new Error('neither drafted')
+      expect(drafted.rows.flatMap(({ requestIds }) => requestIds)).toEqual([first.reservation.requestId])
+
+      await client.query('BEGIN')
+      await client.query(hold, [first.reservation.requestId])
+      const closed = ledger.closeBatch(closeAs(drafted))
+      await expect.poll(isWaiting).toBe(1)
+      await chargeOnce(ledger, account, { charged: 5n })
+      await client.query('COMMIT')
+      expect(await closed).toEqual({ final: 1, retried: 0, voided: 0 })
+      expect((await ledger.request(second.reservation.requestId))?.state).toBe('COMMITTED')
+    } finally {
+      await client.end()
+    }
   })
 
   test('a database that is not there is ledger.unavailable', async () => {
