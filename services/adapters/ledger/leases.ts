@@ -7,6 +7,7 @@ import type { Database } from './database.ts'
 import { openGroup } from './group.ts'
 import { Lease } from './lease.ts'
 import { openLeaseRecalls, recallOthers } from './lease-recalls.ts'
+import type { Shortfall } from './reserving-alone.ts'
 
 /** So many requests' worth is asked for at once. */
 const AHEAD = 64n
@@ -36,9 +37,9 @@ export interface Leases extends AsyncDisposable {
   giveBack(accountId: string): Promise<void>
   /**
    * Asks others to do the same. False when that can't be enough: not even with what the books show as leased here, where a charge
-   * counts twice until its lease is set anew.
+   * counts twice until its lease is set anew. A ceiling is sooner raised than waited for.
    */
-  recall(accountId: string, short: bigint): Promise<boolean>
+  recall(accountId: string, refused: Shortfall): Promise<boolean>
 }
 
 /**
@@ -169,9 +170,10 @@ export function openLeases({ query, call }: Database, { url, log }: { url: strin
       }
     },
     giveBack,
-    recall(accountId, short) {
-      const held = [...(accounts.get(accountId)?.values() ?? [])].reduce((sum, { granted }) => sum + granted, 0n)
-      return recallOthers(query, { run, accountId, short: short - held })
+    recall(accountId, { limit, required, available }) {
+      const here = limit === 'ceiling' ? [] : [...(accounts.get(accountId)?.values() ?? [])]
+      const held = here.reduce((sum, { granted }) => sum + granted, 0n)
+      return recallOthers(query, { run, accountId, short: required - available - held })
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer)

@@ -63,7 +63,7 @@ export function hasEnded({ chain_not_after, chain_revoked_at }: KeyRow, now: num
   return chain_not_after !== null && BigInt(chain_not_after) <= BigInt(now)
 }
 
-type Shortfall = Extract<Reserved, { reason: 'insufficient' }>
+export type Shortfall = Extract<Reserved, { reason: 'insufficient' }>
 
 /** Names the ceiling last: it alone can be raised by a signature. */
 export function shortfallOf(standing: KeyStanding, max: bigint): Shortfall | null {

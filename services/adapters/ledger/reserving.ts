@@ -141,7 +141,7 @@ export async function withRoom<T extends Attempt>(
     await leases.giveBack(accountId)
     const result = await attempt()
     if (result.ok || result.reason !== 'insufficient') return result
-    if (!(await leases.recall(accountId, result.required - result.available))) return result
+    if (!(await leases.recall(accountId, result))) return result
     await delay(waitMs)
   }
   await leases.giveBack(accountId)
