@@ -46,20 +46,21 @@ export function namedIn(pids: readonly number[], name: string): number[] {
 }
 
 /** How long the disk below `dir` takes to make a page durable, in milliseconds: what one commit can't be faster than. */
-export function fdatasyncLatencies(dir: string, rounds = 400): number[] {
+export function openDiskProbe(dir: string): Disposable & { sync(): number } {
   const path = join(dir, 'fdatasync-probe')
   const file = openSync(path, 'w')
   const page = Buffer.alloc(PAGE_BYTES, 1)
-  try {
-    return Array.from({ length: rounds }, () => {
+  return {
+    sync() {
       writeSync(file, page)
       const started = performance.now()
       fdatasyncSync(file)
       return performance.now() - started
-    })
-  } finally {
-    closeSync(file)
-    rmSync(path, { force: true })
+    },
+    [Symbol.dispose]() {
+      closeSync(file)
+      rmSync(path, { force: true })
+    },
   }
 }
 

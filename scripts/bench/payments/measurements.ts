@@ -2,7 +2,7 @@ import type { BenchContext } from './context.ts'
 import { type Measured, quantile } from './figures.ts'
 import { fillHistory } from './history.ts'
 import type { Load } from './load-protocol.ts'
-import { fdatasyncLatencies, residentBytesOf } from './machine.ts'
+import { openDiskProbe, residentBytesOf } from './machine.ts'
 import { checksPerCoreSecond } from './voucher-checks.ts'
 
 /** One or more figures that are measured together. */
@@ -10,6 +10,8 @@ export interface Measurement {
   keys: string[]
   run(context: BenchContext): Promise<Measured[]>
 }
+
+const DISK_ROUNDS = 400
 
 const STOCK = 'the stock x402 Express server (batch-settlement) and client, not durable, requests per core-second'
 
@@ -29,7 +31,8 @@ export const measurements: Measurement[] = [
   {
     keys: ['disk.fdatasync.p50', 'disk.fdatasync.p99'],
     async run(context) {
-      const latencies = fdatasyncLatencies((await context.stage()).dir)
+      using disk = openDiskProbe((await context.stage()).dir)
+      const latencies = Array.from({ length: DISK_ROUNDS }, () => disk.sync())
       return [
         { key: 'disk.fdatasync.p50', value: quantile(latencies, 0.5), unit: 'ms' },
         { key: 'disk.fdatasync.p99', value: quantile(latencies, 0.99), unit: 'ms' },
@@ -74,8 +77,12 @@ function requireServed({ answered, failed, failure }: Load): void {
 
 const LATENCY_WINDOWS = 6
 const PEAK_SECONDS = 5
+const DISK_PROBE_MS = 50
 
-/** Paid and unpaid windows in turn, both at a quarter of what the server can do, sent on time whatever the answers take. */
+/**
+ * Paid and unpaid windows in turn, both at a quarter of what the server can do, sent on time whatever the answers take. One fdatasync is
+ * what another file on the same disk takes meanwhile.
+ */
 async function addedLatency(context: BenchContext): Promise<Measured[]> {
   const { options, progress } = context
   const peak = await context.window({ mode: 'mac', seconds: Math.min(PEAK_SECONDS, options.seconds) })
@@ -83,19 +90,25 @@ async function addedLatency(context: BenchContext): Promise<Measured[]> {
   const perSecond = Math.max(1, peak.answered / Math.min(PEAK_SECONDS, options.seconds) / 4)
   const [buyers, { dir }] = [await context.buyers(), await context.stage()]
   const latencies = { mac: [] as number[], unpaid: [] as number[] }
-  const disk: number[] = []
+  const syncs: number[] = []
+  using disk = openDiskProbe(dir)
   for (let window = 0; window < LATENCY_WINDOWS; window += 1) {
     const mode = window % 2 === 0 ? 'unpaid' : 'mac'
     progress(`latency: ${mode} at ${Math.round(perSecond)} requests/s`)
     const seconds = options.seconds / (LATENCY_WINDOWS / 2)
     const { accounts, connections } = options
-    const { latencies: some } = await buyers.run({ mode, first: 0, accounts, connections, seconds, perSecond })
-    for (const one of some) latencies[mode].push(one)
-    disk.push(...fdatasyncLatencies(dir, 100))
+    const probe = setInterval(() => mode === 'mac' && syncs.push(disk.sync()), DISK_PROBE_MS)
+    try {
+      const { latencies: some } = await buyers.run({ mode, first: 0, accounts, connections, seconds, perSecond })
+      for (const one of some) latencies[mode].push(one)
+    } finally {
+      clearInterval(probe)
+    }
   }
+  progress(`  fdatasync under this load: p50 ${quantile(syncs, 0.5).toFixed(2)}, p99 ${quantile(syncs, 0.99).toFixed(2)} ms`)
   return [0.5, 0.99].map((share) => {
     const unpaid = quantile(latencies.unpaid, share)
-    const value = quantile(latencies.mac, share) - unpaid - quantile(disk, share)
+    const value = quantile(latencies.mac, share) - unpaid - quantile(syncs, share)
     const reference = { what: `the same requests unpaid, at ${Math.round(perSecond)} requests/s`, value: unpaid }
     return {
       key: `latency.added.p${share * 100}`,
